@@ -1,0 +1,93 @@
+"""Convolution blocks and networks of five papers, in plain torch: ``from convblocks import MRFA``.
+
+Names are imported on first use, so that reading the catalogue costs no torch import.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from convblocks.baselines import Bottleneck, ConvBNReLU, ConvNeXtBlock, DepthwiseSeparable
+    from convblocks.conv2former import Conv2FormerBlock
+    from convblocks.deform import DeformableConv
+    from convblocks.drconv import DRConv, DRConvExperts
+    from convblocks.mrfa import MRFA
+    from convblocks.norm import LayerNorm2d
+    from convblocks.pyconv import (
+        PyConv2,
+        PyConv2d,
+        PyConv3,
+        PyConv4,
+        PyConvBasicBlock1,
+        PyConvBasicBlock2,
+        PyConvBNReLU,
+        PyConvBottleneck,
+    )
+    from convblocks.refconv import RefConv, RefConvBlock, fuse, refocus
+    from convblocks.uniconvnet import UniConvNetBlock
+
+_HOME = {
+    "Bottleneck": "baselines",
+    "Conv2FormerBlock": "conv2former",
+    "ConvBNReLU": "baselines",
+    "ConvNeXtBlock": "baselines",
+    "DRConv": "drconv",
+    "DRConvExperts": "drconv",
+    "DeformableConv": "deform",
+    "DepthwiseSeparable": "baselines",
+    "LayerNorm2d": "norm",
+    "MRFA": "mrfa",
+    "PyConv2": "pyconv",
+    "PyConv2d": "pyconv",
+    "PyConv3": "pyconv",
+    "PyConv4": "pyconv",
+    "PyConvBNReLU": "pyconv",
+    "PyConvBasicBlock1": "pyconv",
+    "PyConvBasicBlock2": "pyconv",
+    "PyConvBottleneck": "pyconv",
+    "RefConv": "refconv",
+    "RefConvBlock": "refconv",
+    "UniConvNetBlock": "uniconvnet",
+    "fuse": "refconv",
+    "refocus": "refconv",
+}
+
+__all__ = [
+    "MRFA",
+    "Bottleneck",
+    "Conv2FormerBlock",
+    "ConvBNReLU",
+    "ConvNeXtBlock",
+    "DRConv",
+    "DRConvExperts",
+    "DeformableConv",
+    "DepthwiseSeparable",
+    "LayerNorm2d",
+    "PyConv2",
+    "PyConv2d",
+    "PyConv3",
+    "PyConv4",
+    "PyConvBNReLU",
+    "PyConvBasicBlock1",
+    "PyConvBasicBlock2",
+    "PyConvBottleneck",
+    "RefConv",
+    "RefConvBlock",
+    "UniConvNetBlock",
+    "fuse",
+    "refocus",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)
