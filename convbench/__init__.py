@@ -1,0 +1,26 @@
+"""Cost, latency, memory and effective receptive fields of convolution blocks.
+
+The public names are imported when they are first used, so that ``import convbench`` stays light.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from convbench.registry import register
+
+if TYPE_CHECKING:
+    from convbench.build import build
+
+__version__ = "0.1.0"
+__all__ = ["__version__", "build", "register"]
+
+_LAZY = {"build": "convbench.build"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_LAZY[name]), name)

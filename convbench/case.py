@@ -1,0 +1,170 @@
+"""The case: what is measured, under which conditions. Everything else is derived from it. Imports no torch."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, get_args
+
+from convbench.errors import DeviceError, OptionError, ShapeError, UsageError, nearest
+
+Mode = Literal["inference", "training"]
+Execution = Literal["eager", "compiled"]
+MemoryFormat = Literal["contiguous", "channels_last"]
+Shape = tuple[int, ...]
+
+DTYPES = ("float32", "float64", "bfloat16", "float16")
+DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
+DEFAULT_DIM = 64
+DEFAULT_SIZE = 56
+DEFAULT_IMAGE_SIZE = 224
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One target with its options, input, device, dtype, memory format, mode and execution.
+
+    dim: channels of a block (64 unless given); a network has none.
+    shapes: one shape a positional input; empty means (batch, channels, size, size).
+    size: height and width; None means 56 for a block, 224 for a network.
+    input_grad: whether training needs the gradient of the input; None means as the target is used: a block sits inside
+        a network and passes a gradient on, a network reads images and does not.
+    autocast: dtype of autocast regions, or None.
+    transforms: changes made to the built module, in order: ``refocus``, ``fuse``.
+
+    Raises a UsageError that names the value and the rule for anything malformed.
+    """
+
+    target: str
+    dim: int | None = None
+    options: tuple[tuple[str, Any], ...] = ()
+    batch: int = 1
+    size: int | None = None
+    shapes: tuple[Shape, ...] = ()
+    device: str = "cpu"
+    dtype: str = "float32"
+    memory_format: MemoryFormat = "contiguous"
+    mode: Mode = "inference"
+    execution: Execution = "eager"
+    threads: int = 1
+    autocast: str | None = None
+    input_grad: bool | None = None
+    weights: str | None = None
+    transforms: tuple[str, ...] = ()
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in ("dim", "batch", "size", "threads"):
+            _require_positive(name, getattr(self, name))
+        for shape in self.shapes:
+            _require_shape(shape)
+        if self.shapes and (self.size is not None or self.batch != 1):
+            raise ShapeError("give either --shape or --batch and --size: a shape already says both")
+        _require_choice("dtype", self.dtype, DTYPES)
+        if self.autocast is not None:
+            _require_choice("autocast", self.autocast, DTYPES)
+        _require_choice("mode", self.mode, get_args(Mode))
+        _require_choice("execution", self.execution, get_args(Execution))
+        _require_choice("memory_format", self.memory_format, get_args(MemoryFormat))
+        _require_device(self.device)
+
+    @property
+    def device_type(self) -> str:
+        """The device without its index: ``cuda`` of ``cuda:1``."""
+        return self.device.partition(":")[0]
+
+    @property
+    def key(self) -> str:
+        """A short digest of everything that defines the case; equal cases have equal keys on every machine."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of plain JSON values from which `from_json` restores an equal case."""
+        row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        row["options"] = {key: _plain(value) for key, value in self.options}
+        row["shapes"] = [list(shape) for shape in self.shapes]
+        row["transforms"] = list(self.transforms)
+        return row
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Case:
+        """The case that `to_json` described."""
+        return cls(
+            **{
+                **row,
+                "options": tuple((key, value) for key, value in row.get("options", {}).items()),
+                "shapes": tuple(tuple(shape) for shape in row.get("shapes", ())),
+                "transforms": tuple(row.get("transforms", ())),
+            }
+        )
+
+
+def parse_shape(text: str) -> Shape:
+    """``"1,64,56,56"`` or ``"1x64x56x56"`` as a tuple. Raises ShapeError."""
+    try:
+        shape = tuple(int(part) for part in text.lower().replace("x", ",").split(","))
+    except ValueError:
+        raise ShapeError(f"shape {text!r}: write whole numbers with commas, N,C,H,W, such as 1,64,56,56") from None
+    _require_shape(shape)
+    return shape
+
+
+def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
+    """``["kernels=[3,5]", "bias=True"]`` as a mapping; values are Python literals, anything else stays a string.
+
+    Raises OptionError for a pair without ``=`` and for a key given twice.
+    """
+    options: dict[str, Any] = {}
+    for pair in pairs:
+        key, equals, text = pair.partition("=")
+        key = key.strip()
+        if not equals or not key.isidentifier():
+            raise OptionError(f"option {pair!r}: write key=value, such as -p kernel_size=7 or -p kernels=[3,5]")
+        if key in options:
+            raise OptionError(f"option {key!r} is given twice")
+        options[key] = _literal(text.strip())
+    return options
+
+
+def _literal(text: str) -> Any:
+    lowered = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in lowered:
+        return lowered[text.lower()]
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _plain(value: Any) -> Any:
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+
+
+def _require_positive(name: str, value: Any) -> None:
+    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
+        raise ShapeError(f"{name} must be a whole number of at least 1, got {value!r}")
+
+
+def _require_shape(shape: Shape) -> None:
+    if not 1 <= len(shape) <= 4 or any(extent < 1 for extent in shape) or math.prod(shape) > 2**50:
+        raise ShapeError(
+            f"shape {','.join(map(str, shape))}: an image input has four extents N,C,H,W, each at least 1 "
+            "(one to three extents are accepted for modules that take sequences)"
+        )
+
+
+def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:
+    choices = tuple(choices)
+    if value not in choices:
+        raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}.{nearest(str(value), choices)}")
+
+
+def _require_device(device: str) -> None:
+    kind, colon, index = device.partition(":")
+    if kind not in DEVICES or (colon and not index.isdigit()):
+        raise DeviceError(f"device {device!r} is not one of cpu, cuda, cuda:0, mps, xpu, meta.{nearest(kind, DEVICES)}")

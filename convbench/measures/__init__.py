@@ -1,0 +1,1 @@
+"""What is measured: one module or package a measure, none of which imports another's private parts."""

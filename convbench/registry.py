@@ -1,0 +1,162 @@
+"""What can be measured: names, plug-ins and references. Importing or listing never imports torch.
+
+A plug-in is a distribution that offers, under the entry-point group ``convbench.blocks``, a list of mappings with
+the fields of `Entry`. A reference is what a user types: a registered name, ``timm:name``, ``torchvision:name``,
+``path/to/file.py:Class`` or ``package.module:Class``.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from importlib.metadata import EntryPoint, entry_points
+from typing import Any, Literal
+
+from convbench.errors import UnknownNameError, UsageError, nearest
+
+GROUP = "convbench.blocks"
+HOSTS = ("timm", "torchvision")
+
+Kind = Literal["block", "network"]
+Factory = Callable[..., Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One registered target.
+
+    ``target`` is ``"module:attribute"`` of a class or factory, or the factory itself where it was registered at run
+    time. A block's factory is ``f(dim, **options)``, a network's ``f(num_classes, in_chans, **options)``.
+    """
+
+    name: str
+    kind: Kind
+    target: str | Factory
+    summary: str = ""
+    paper: str = ""
+    arxiv: str = ""
+    year: int | None = None
+    origin: str = ""
+
+    def __post_init__(self) -> None:
+        if self.kind not in ("block", "network"):
+            raise UsageError(f"{self.name}: kind must be 'block' or 'network', got {self.kind!r}")
+        if isinstance(self.target, str) and ":" not in self.target:
+            raise UsageError(f"{self.name}: target must read 'module:attribute', got {self.target!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A resolved reference: where a factory comes from, before anything is imported.
+
+    ``location`` is the host's model name, the file's path or the module's name; ``attribute`` the class in it.
+    """
+
+    text: str
+    scheme: Literal["registered", "timm", "torchvision", "file", "module"]
+    location: str
+    attribute: str = ""
+    entry: Entry | None = None
+
+    @property
+    def name(self) -> str:
+        """The name that tables print."""
+        if self.entry is not None:
+            return self.entry.name
+        return self.attribute or self.text
+
+
+_runtime: dict[str, Entry] = {}
+
+
+def register(
+    name: str,
+    target: str | Factory,
+    *,
+    kind: Kind = "block",
+    summary: str = "",
+    paper: str = "",
+    arxiv: str = "",
+    year: int | None = None,
+) -> None:
+    """Add a target under ``name`` for this process.
+
+    target: ``"module:attribute"`` or a callable: ``f(dim, **options) -> nn.Module`` of a block,
+    ``f(num_classes, in_chans, **options) -> nn.Module`` of a network.
+    Raises UsageError when the name is taken, saying by whom.
+    """
+    entry = Entry(name, kind, target, summary, paper, arxiv, year, origin="convbench.register")
+    taken = entries().get(name.lower())
+    if taken is not None:
+        raise UsageError(f"{name!r} is already registered by {taken.origin}; register yours under another name")
+    _runtime[name.lower()] = entry
+
+
+def entries() -> Mapping[str, Entry]:
+    """Every registered target by lower-cased name, in the order of registration."""
+    return {**_plugins(), **_runtime}
+
+
+@cache
+def _plugins() -> dict[str, Entry]:
+    found: dict[str, Entry] = {}
+    for point in entry_points(group=GROUP):
+        for entry in _load(point):
+            other = found.setdefault(entry.name.lower(), entry)
+            if other is not entry:
+                raise UsageError(
+                    f"two plug-ins register {entry.name!r}: {other.origin} and {entry.origin}; uninstall one of them"
+                )
+    return found
+
+
+def _load(point: EntryPoint) -> Iterable[Entry]:
+    """The entries of one plug-in; a broken one is a warning, so that it cannot take the others down."""
+    origin = point.dist.name if point.dist is not None else point.value
+    known = {field.name for field in fields(Entry)} - {"origin"}
+    try:
+        raw = [{key: value for key, value in dict(row).items() if key in known} for row in point.load()]
+        return [replace(Entry(**row), origin=f"{origin} ({point.value})") for row in raw]
+    except Exception as error:  # a plug-in may fail in any way
+        warnings.warn(f"plug-in {origin} ({point.value}) could not be loaded: {error}", stacklevel=2)
+        return []
+
+
+def select(patterns: Iterable[str] = (), kind: Kind | None = None) -> list[Entry]:
+    """Entries whose name matches any of ``patterns`` (shell wildcards, case ignored); all without patterns.
+
+    Raises UnknownNameError for a pattern that matches nothing.
+    """
+    chosen: dict[str, Entry] = {}
+    everything = {key: entry for key, entry in entries().items() if kind is None or entry.kind == kind}
+    for pattern in list(patterns) or ["*"]:
+        hits = fnmatch.filter(everything, pattern.lower())
+        if not hits and pattern != "*":
+            raise UnknownNameError(_unknown(pattern))
+        chosen.update({key: everything[key] for key in hits})
+    return list(chosen.values())
+
+
+def resolve(text: str) -> Reference:
+    """Read a reference. Raises UnknownNameError with the nearest registered name where nothing is called so."""
+    head, colon, tail = text.rpartition(":")
+    if not colon:
+        entry = entries().get(text.lower())
+        if entry is None:
+            raise UnknownNameError(_unknown(text))
+        return Reference(text, "registered", entry.name, entry=entry)
+    if not head or not tail:
+        raise UsageError(f"{text!r} is no reference: write NAME, file.py:Class, package.module:Class or timm:model")
+    if head in HOSTS:
+        return Reference(text, "timm" if head == "timm" else "torchvision", tail)
+    if head.endswith(".py"):
+        return Reference(text, "file", head, tail)
+    return Reference(text, "module", head, tail)
+
+
+def _unknown(name: str) -> str:
+    hint = nearest(name, (entry.name for entry in entries().values()))
+    return f"nothing is registered as {name!r}.{hint} `convbench list` prints every name; your own: file.py:Class"

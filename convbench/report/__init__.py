@@ -1,0 +1,1 @@
+"""Renderings of records: tables, files, plots, pages."""

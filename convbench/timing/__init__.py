@@ -1,0 +1,1 @@
+"""Clocks of the devices and the rounds in which targets take turns."""
