@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import copy
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
 from convbench.devices import require_device, torch_dtype
-from convbench.errors import OptionError, TargetError
+from convbench.errors import OptionError, TargetError, UsageError
 from convbench.registry import Kind, resolve
 from convbench.targets import bind_options, kind_of, load_factory
 
@@ -134,13 +135,19 @@ def make_subject(case: Case, device: str | None = None) -> Subject:
     return Subject(case, plan.name, plan.kind, plan.options, plan.module(device=device), plan.args(device))
 
 
-def subject_of(
-    module: nn.Module, case: Case, args: tuple[Tensor, ...], kwargs: Mapping[str, Any] | None = None
-) -> Subject:
-    """A subject around the user's own module instance; ``case`` states the conditions."""
-    shapes = tuple(tuple(arg.shape) for arg in args)
-    case = replace(case, shapes=shapes, batch=1, size=None)
-    return Subject(case, type(module).__name__, "block", {}, module, args, kwargs or {})
+def instance_subject(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None = None) -> Subject:
+    """A subject around a copy of the caller's module; ``inputs`` are its positional arguments, drawn unless given.
+
+    Raises TargetError when the module cannot be copied.
+    """
+    name = type(module).__name__
+    if inputs is not None:
+        case = replace(case, shapes=tuple(tuple(tensor.shape) for tensor in inputs), batch=1, size=None)
+    try:
+        plan = Blueprint(case, name, "block", {}, lambda: copy.deepcopy(module))
+        return Subject(case, name, "block", {}, plan.module(), plan.args() if inputs is None else tuple(inputs))
+    except RuntimeError as error:
+        raise TargetError(f"{name} cannot be copied: {error}") from error
 
 
 def save_instance(module: nn.Module, path: Path) -> str:
@@ -166,6 +173,10 @@ def blueprint(case: Case) -> Blueprint:
         from convbench.hosts import host_blueprint
 
         return host_blueprint(case, reference)
+    if case.pretrained:
+        raise UsageError(
+            f"{reference.name}: --pretrained is for timm: and torchvision: models; others take --weights FILE"
+        )
     factory = load_factory(reference)
     kind = kind_of(reference, factory)
     options = bind_options(reference.name, factory, kind, case)
@@ -190,7 +201,8 @@ def _call(name: str, construct: Callable[[], nn.Module], device: str) -> nn.Modu
         with torch.device("meta" if device == "meta" else "cpu"):
             module = construct()
     except (ValueError, TypeError, AssertionError) as error:
-        raise OptionError(f"{name}: {error}") from error
+        text = str(error)
+        raise OptionError(text if text.startswith(name) else f"{name}: {text}") from error
     except Exception as error:  # a user's constructor may fail in any way
         raise TargetError(f"{name} could not be built: {type(error).__name__}: {error}") from error
     if not isinstance(module, nn.Module):

@@ -35,6 +35,7 @@ class Case:
     input_grad: whether training needs the gradient of the input; None means as the target is used: a block sits inside
         a network and passes a gradient on, a network reads images and does not.
     autocast: dtype of autocast regions, or None.
+    weights, pretrained: a checkpoint file; the weights that the target's host publishes.
     transforms: changes made to the built module, in order: ``refocus``, ``fuse``.
 
     Raises a UsageError that names the value and the rule for anything malformed.
@@ -55,6 +56,7 @@ class Case:
     autocast: str | None = None
     input_grad: bool | None = None
     weights: str | None = None
+    pretrained: bool = False
     transforms: tuple[str, ...] = ()
     seed: int = 0
 

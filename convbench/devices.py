@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+
 import torch
 
 from convbench.errors import DeviceError
@@ -39,3 +41,23 @@ def torch_dtype(name: str) -> torch.dtype:
     dtype = getattr(torch, name)
     assert isinstance(dtype, torch.dtype)
     return dtype
+
+
+def device_name(device: str) -> str:
+    """What the hardware calls itself: the CPU's model, the accelerator's product name."""
+    kind, _, index = device.partition(":")
+    if kind == "cuda":
+        return torch.cuda.get_device_name(int(index or 0))
+    if kind == "xpu":
+        return str(torch.xpu.get_device_name(int(index or 0)))
+    if kind == "meta":
+        return "none (shapes only)"
+    return _cpu_model()
+
+
+def _cpu_model() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as lines:
+            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    except (OSError, StopIteration):
+        return platform.processor() or platform.machine()

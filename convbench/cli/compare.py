@@ -1,0 +1,78 @@
+"""``convbench compare``: several targets under the same conditions, timed in the same rounds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import note, out, print_table
+from convbench.cli.measuring import exit_code, latency_settings, progress, save, tell_problems
+from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
+from convbench.errors import UnknownNameError, nearest
+from convbench.report.files import check_outputs
+
+_EXAMPLES = """\b
+Examples:
+  convbench compare MRFA PyConv Conv2Former --dim 64 -o compare.csv
+  convbench compare Conv3x3 'PyConv*' --baseline Conv3x3 --measure latency --rigorous
+  convbench compare MRFA my_blocks.py:MyBlock --dim 128 --device meta
+  convbench compare --measure params --measure cost
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+@takes_flags
+def compare(
+    flags: CaseFlags,
+    timing: TimingFlags,
+    targets: Targets = None,
+    measure: Measures = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="The target that ratios refer to.  [default: the first]", show_default=False),
+    ] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when an operator has no cost formula.")] = False,
+    output: Outputs = None,
+) -> None:
+    """Measure several targets side by side; without names, all registered blocks.
+
+    A verdict says whether a target is faster or slower than the baseline beyond the margin that this machine's noise
+    allows: faster, slower, same, or unclear.
+    """
+    from convbench.report.tables import compare_table, conditions
+    from convbench.run.measure import Interrupted, Plan, check_measures, compare_cases
+
+    check_outputs(output or ())
+    measures = check_measures(measure, flags.device)
+    names = expand_targets(targets)
+    index = _baseline_index(names, baseline)
+    cases = [flags.case(name) for name in names]
+    plan = Plan(measures, strict=strict, latency=latency_settings(timing, default_processes=5))
+    interrupted = False
+    with progress() as tell:
+        try:
+            outcomes = compare_cases(cases, index, plan, tell)
+        except Interrupted as stop:
+            outcomes, interrupted = stop.outcomes, True
+    records = [outcome.record() for outcome in outcomes]
+    out().print(conditions(records[0]), markup=False)
+    print_table(compare_table(records))
+    if "latency" in measures:
+        note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
+    tell_problems(outcomes)
+    save(output, records)
+    raise typer.Exit(130 if interrupted else exit_code(outcomes))
+
+
+def _baseline_index(names: Sequence[str], baseline: str | None) -> int:
+    if baseline is None:
+        return 0
+    lowered = [name.lower() for name in names]
+    if baseline.lower() not in lowered:
+        raise UnknownNameError(
+            f"--baseline {baseline!r} is not among the targets.{nearest(baseline, names)} They are: {', '.join(names)}"
+        )
+    return lowered.index(baseline.lower())

@@ -1,0 +1,99 @@
+"""What ``profile`` and ``compare`` share: settings from flags, progress on stderr, files at the end."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convbench.cli.console import err, note, verbosity, warn
+from convbench.cli.options import TimingFlags
+from convbench.errors import UsageError
+
+if TYPE_CHECKING:
+    from convbench.measures.latency import LatencySettings
+    from convbench.records import Record
+    from convbench.run.measure import Outcome
+
+
+def latency_settings(flags: TimingFlags, default_processes: int) -> LatencySettings:
+    """The timing protocol that the flags ask for. Raises UsageError."""
+    from convbench.measures.latency import LatencySettings
+
+    for name, value in (("--processes", flags.processes), ("--max-time", flags.max_time), ("--timeout", flags.timeout)):
+        if value is not None and value <= 0:
+            raise UsageError(f"{name} must be positive, got {value}")
+    given: dict[str, Any] = {
+        "processes": flags.processes or (8 if flags.rigorous else default_processes),
+        "max_time_s": flags.max_time,
+        "timeout_s": flags.timeout,
+        "rigorous": flags.rigorous,
+        "metric": flags.metric,
+        "force_threads": flags.force,
+    }
+    return LatencySettings(**{key: value for key, value in given.items() if value is not None})
+
+
+@contextmanager
+def progress() -> Iterator[Callable[[str], None]]:
+    """A function that shows what is being done: a live line in a terminal, nothing when piped or quiet."""
+    if verbosity.quiet or not err().is_terminal:
+        yield (note if verbosity.verbose and not verbosity.quiet else lambda _: None)
+        return
+    from rich.markup import escape
+
+    with err().status("starting") as status:
+        yield lambda message: status.update(escape(message))
+
+
+def tell_problems(outcomes: Sequence[Outcome]) -> None:
+    """Say on stderr what the reader must know before trusting the table."""
+    for outcome in outcomes:
+        if outcome.problem is not None:
+            status, reason = outcome.problem
+            warn(f"{outcome.name}: {status}: {reason}")
+        for message in _notes(outcome):
+            note(f"{outcome.name}: {message}")
+
+
+def _notes(outcome: Outcome) -> list[str]:
+    found = list(outcome.notes)
+    if outcome.erf is not None:
+        found += [f"ERF: {message}" for message in outcome.erf.warnings]
+    if outcome.latency is not None:
+        found += [f"latency: {message}" for message in outcome.latency.notes]
+    if outcome.memory is not None:
+        found += [f"memory: {message}" for message in outcome.memory.notes]
+    if outcome.cost is not None and outcome.cost.method == "real":
+        found.append("cost: counted on a real run, because shapes depend on the data")
+    return found
+
+
+def save(
+    paths: Sequence[Path] | None,
+    records: Sequence[Record],
+    sections: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> None:
+    """Write the records to every ``-o`` file and say where they went."""
+    if not paths:
+        return
+    from convbench.environment import environment
+    from convbench.report.files import Report, write
+
+    report = Report(records, environment().to_json(), sections or {}, command())
+    for path in paths:
+        for written in write(path, report):
+            note(f"wrote {written}")
+
+
+def command() -> str:
+    """The command line as typed, for reports that say how they were made."""
+    return shlex.join(["convbench", *sys.argv[1:]])
+
+
+def exit_code(outcomes: Sequence[Outcome]) -> int:
+    """0 when every case was measured, 3 when some failed."""
+    return 3 if any(outcome.problem is not None for outcome in outcomes) else 0

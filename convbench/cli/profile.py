@@ -1,0 +1,101 @@
+"""``convbench profile``: everything about one target."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import out, print_table
+from convbench.cli.measuring import exit_code, latency_settings, progress, save, tell_problems
+from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
+from convbench.report.files import check_outputs
+
+if TYPE_CHECKING:
+    from convbench.measures.cost import Cost
+    from convbench.run.measure import Outcome
+
+_EXAMPLES = """\b
+Examples:
+  convbench profile MRFA --dim 64
+  convbench profile Conv2Former --dim 96 -p kernel_size=7 --mode training -o conv2former.json
+  convbench profile timm:resnet50 --device meta --tree --depth 2
+  convbench profile my_blocks.py:MyBlock --shape 8,32,28,28 --measure cost --strict
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+@takes_flags
+def profile(
+    target: Target,
+    flags: CaseFlags,
+    timing: TimingFlags,
+    measure: Measures = None,
+    tree: Annotated[bool, typer.Option("--tree", help="Also cost by module.")] = False,
+    depth: Annotated[int | None, typer.Option("--depth", help="Depth of the tree.", show_default=False)] = None,
+    by_operator: Annotated[bool, typer.Option("--by-operator", help="Also cost by operator.")] = False,
+    cross_check: Annotated[
+        bool,
+        typer.Option("--cross-check", help="Also count with torch's and fvcore's counters and explain differences."),
+    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Fail when an operator has no cost formula.")] = False,
+    memory_timeline: Annotated[
+        Path | None,
+        typer.Option("--memory-timeline", metavar="FILE", help="Draw allocation over the call: .png or .csv."),
+    ] = None,
+    output: Outputs = None,
+) -> None:
+    """Measure one target: parameters, MACs and FLOPs, latency, memory, receptive field."""
+    from convbench.run.measure import Interrupted, Plan, check_measures, profile_case
+
+    check_outputs(output or ())
+    measures = check_measures(measure, flags.device)
+    case = flags.case(target)
+    plan = Plan(measures, strict=strict, latency=latency_settings(timing, default_processes=3))
+    interrupted = False
+    with progress() as tell:
+        try:
+            outcome = profile_case(case, plan, tell)
+        except Interrupted as stop:
+            outcome, interrupted = stop.outcomes[0], True
+    _print(outcome, tree=tree, depth=depth, by_operator=by_operator)
+    if cross_check:
+        _print_cross_check(outcome)
+    tell_problems([outcome])
+    save(output, [outcome.record()], _sections(outcome.cost, tree=tree, depth=depth, by_operator=by_operator))
+    if memory_timeline is not None and outcome.memory is not None:
+        from convbench.report.memory_timeline import draw_timeline
+
+        draw_timeline(outcome.memory, memory_timeline)
+    raise typer.Exit(130 if interrupted else exit_code([outcome]))
+
+
+def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool) -> None:
+    from convbench.report.tables import conditions, operator_table, profile_table, tree_table
+
+    out().print(f"[bold]{outcome.name}[/bold] {conditions(outcome.record())}")
+    print_table(profile_table(outcome))
+    if tree and outcome.cost is not None:
+        out().print()
+        print_table(tree_table(outcome.cost, depth))
+    if by_operator and outcome.cost is not None:
+        out().print()
+        print_table(operator_table(outcome.cost))
+
+
+def _print_cross_check(outcome: Outcome) -> None:
+    raise NotImplementedError
+
+
+def _sections(
+    cost: Cost | None, *, tree: bool, depth: int | None, by_operator: bool
+) -> dict[str, list[dict[str, Any]]]:
+    sections: dict[str, list[dict[str, Any]]] = {}
+    if cost is not None and tree:
+        sections["modules"] = [dataclasses.asdict(row) for row in cost.modules if depth is None or row.depth <= depth]
+    if cost is not None and by_operator:
+        sections["operators"] = [dataclasses.asdict(row) for row in cost.operators]
+    return sections

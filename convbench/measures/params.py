@@ -1,0 +1,36 @@
+"""Parameters, buffers and the bytes they take."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import nn
+
+
+@dataclass(frozen=True, slots=True)
+class Params:
+    """Sizes of a module's state.
+
+    params, trainable_params: elements of the parameters, of those that require a gradient; a shared one counts once.
+    buffers: elements of the buffers, those outside the state dict included (RefConv's basis, BatchNorm's statistics).
+    weight_bytes: bytes of parameters and buffers together.
+    """
+
+    params: int
+    trainable_params: int
+    buffers: int
+    weight_bytes: int
+
+
+def measure_params(module: nn.Module) -> Params:
+    """Count what ``module`` holds; on any device, ``meta`` included.
+
+    A lazy parameter that has no shape before the first call raises ValueError, as torch does.
+    """
+    parameters, buffers = list(module.parameters()), list(module.buffers())
+    return Params(
+        params=sum(parameter.numel() for parameter in parameters),
+        trainable_params=sum(parameter.numel() for parameter in parameters if parameter.requires_grad),
+        buffers=sum(buffer.numel() for buffer in buffers),
+        weight_bytes=sum(tensor.numel() * tensor.element_size() for tensor in [*parameters, *buffers]),
+    )
