@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import cloudpickle
 import torch
 from torch import Tensor, nn
 
@@ -156,7 +157,7 @@ def save_instance(module: nn.Module, path: Path) -> str:
     Raises TargetError when the module cannot be pickled.
     """
     try:
-        torch.save(module, path)
+        torch.save(module, path, pickle_module=cloudpickle)  # takes classes of a script or a notebook along
     except Exception as error:  # pickling runs the user's own code
         raise TargetError(f"{type(module).__name__} cannot be sent to a measuring process: {error}") from error
     return f"{_INSTANCE_SCHEME}{path}"

@@ -55,8 +55,8 @@ def _fetching(reference: Reference, case: Case, construct: Callable[[], nn.Modul
         raise
     except Exception as error:  # each host raises its own kind of network error
         raise TargetError(
-            f"{reference.text}: its published weights could not be fetched ({type(error).__name__}); without a network, "
-            "download the checkpoint elsewhere, then --weights FILE"
+            f"{reference.text}: its published weights could not be fetched ({type(error).__name__}); "
+            "without a network, bring the checkpoint here and give it as --weights FILE"
         ) from error
 
 
