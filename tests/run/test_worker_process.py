@@ -1,0 +1,186 @@
+"""Worker processes: JSON in, JSON out, and every way in which a worker can fail to answer."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convbench import errors
+from convbench.run.process import Worker, WorkerCrash, WorkerTimeout, run_in_worker, timing_environment
+
+HERE = Path(__file__).parent
+
+
+@pytest.fixture(autouse=True)
+def _jobs_importable(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(HERE))
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+def gone_within(pid: int, seconds: float) -> bool:
+    """Whether the process ends in time: a killed one is reaped by init a moment later."""
+    end = time.monotonic() + seconds
+    while alive(pid) and time.monotonic() < end:
+        time.sleep(0.01)
+    return not alive(pid)
+
+
+def test_result_and_messages_arrive_in_order_and_prints_stay_out() -> None:
+    heard: list[Mapping[str, Any]] = []
+    result = run_in_worker({"do": "worker_jobs:echo", "say": "ñ ×", "messages": 3}, on_message=heard.append)
+    assert result["said"] == "ñ ×"
+    assert heard == [{"step": 0}, {"step": 1}, {"step": 2}]
+
+
+def test_each_request_gets_a_process_of_its_own() -> None:
+    pids = {run_in_worker({"do": "worker_jobs:echo", "say": ""})["pid"] for _ in range(2)}
+    assert len(pids | {os.getpid()}) == 3
+
+
+def test_environment_is_added_and_the_module_path_is_the_parents() -> None:
+    result = run_in_worker({"do": "worker_jobs:echo", "say": ""}, env={"CONVBENCH_X": "1"})
+    assert result["env"]["CONVBENCH_X"] == "1"
+    assert result["env"]["PATH"] == os.environ["PATH"]
+    assert next(entry for entry in result["path"] if entry in sys.path) == str(HERE)
+
+
+def test_a_file_in_the_working_directory_shadows_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit('shadowed')")
+    monkeypatch.chdir(tmp_path)
+    assert run_in_worker({"do": "worker_jobs:echo", "say": "unharmed"})["said"] == "unharmed"
+
+
+def test_a_hanging_worker_is_killed_with_its_children() -> None:
+    heard: list[Mapping[str, Any]] = []
+    with pytest.raises(WorkerTimeout, match=r"1\.5 s"):
+        run_in_worker({"do": "worker_jobs:hang"}, timeout_s=1.5, on_message=heard.append)
+    assert gone_within(heard[0]["child"], 5)
+
+
+def test_the_limit_is_on_silence_not_on_the_whole() -> None:
+    assert run_in_worker({"do": "worker_jobs:slow_but_alive"}, timeout_s=1.5) == "done"
+
+
+@pytest.mark.parametrize(
+    ("how", "kind", "text"),
+    [
+        ("own", errors.ShapeError, "dim must be a multiple of 4, got 30"),
+        ("extra", errors.MissingExtraError, r"timm:resnet18 needs timm.*convbench\[hosts\]"),
+        ("other", errors.MeasurementError, "ZeroDivisionError: division by zero"),
+        ("exit", WorkerCrash, "(?s)exit code 3.*these are my last words"),
+        ("killed", WorkerCrash, "signal 9"),
+    ],
+)
+def test_a_failure_arrives_as_what_it_was(how: str, kind: type[Exception], text: str) -> None:
+    with pytest.raises(kind, match=text) as caught:
+        run_in_worker({"do": "worker_jobs:fail", "how": how})
+    assert type(caught.value) is kind
+    if how == "killed":
+        assert caught.value.killed  # type: ignore[attr-defined]
+
+
+def test_unknown_job_names_the_known_ones() -> None:
+    with pytest.raises(errors.UsageError, match=r"'latencies'; the jobs are latency"):
+        run_in_worker({"do": "latencies"})
+
+
+def test_what_json_cannot_hold_is_refused() -> None:
+    with pytest.raises(errors.UsageError, match="cannot be sent"):
+        run_in_worker({"do": "worker_jobs:echo", "say": object()})
+
+
+def test_a_prepared_worker_waits_for_its_turn() -> None:
+    with Worker() as first, Worker() as second:
+        for worker in (first, second):
+            worker.prepare("worker_jobs:echo")
+        for worker in (second, first):
+            worker.wait_ready()
+        assert first.run({"do": "worker_jobs:echo", "say": "1"})["pid"] == first.pid
+        assert second.run({"do": "worker_jobs:echo", "say": "2"})["pid"] == second.pid
+    assert gone_within(second.pid, 5)
+
+
+def test_preparing_for_a_job_that_fails_to_import_raises() -> None:
+    with Worker() as worker:
+        worker.prepare("no_such_module:job")
+        with pytest.raises(errors.MeasurementError, match="no_such_module"):
+            worker.wait_ready()
+
+
+def test_request_file_gives_json_lines(tmp_path: Path) -> None:
+    path = tmp_path / "request.json"
+    path.write_text(json.dumps({"do": "worker_jobs:echo", "say": "file", "messages": 1}))
+    command = [sys.executable, "-m", "convbench.run.worker", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE)})
+    assert done.returncode == 0
+    lines = [json.loads(line) for line in done.stdout.splitlines()]
+    assert lines[0] == {"message": {"step": 0}}
+    assert lines[1]["result"]["said"] == "file"
+    assert "the measured code prints" in done.stderr
+
+
+def test_classes_of_the_starting_script_are_found(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    script.write_text(
+        "from convbench.run.process import run_in_worker\n"
+        "WIDTH = 48\n"
+        "if __name__ == '__main__':\n"
+        "    print(run_in_worker({'do': 'worker_jobs:main_attribute', 'name': 'WIDTH'}))\n"
+    )
+    assert _run_script(script).stdout == "48\n"
+
+
+def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
+    script = tmp_path / "study.py"
+    script.write_text(
+        "from convbench.run.process import run_in_worker\n"
+        "WIDTH = 48\n"
+        "print(run_in_worker({'do': 'worker_jobs:main_attribute', 'name': 'WIDTH'}))\n"
+    )
+    assert "if __name__ == '__main__':" in _run_script(script).stderr
+
+
+def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "from convbench.run.process import run_in_worker\n"
+        "run_in_worker({'do': 'worker_jobs:hang'}, on_message=lambda m: print(m['child'], flush=True))\n"
+    )
+    parent = subprocess.Popen(
+        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}
+    )
+    assert parent.stdout is not None
+    grandchild = int(parent.stdout.readline())
+    worker = int(Path(f"/proc/{grandchild}/stat").read_text().rpartition(")")[2].split()[1])
+    parent.kill()
+    parent.wait()
+    parent.stdout.close()
+    assert gone_within(worker, 5)
+    os.kill(grandchild, 9)
+
+
+def test_timing_environment_fixes_threads_and_heap_and_varies_the_pad() -> None:
+    environments = [timing_environment(2) for _ in range(20)]
+    assert all(e["OMP_NUM_THREADS"] == "2" and e["MALLOC_TOP_PAD_"] == "268435456" for e in environments)
+    assert all(len(e["CONVBENCH_PAD"]) < 4096 for e in environments)
+    assert len({e["CONVBENCH_PAD"] for e in environments}) > 10
+
+
+def _run_script(script: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}
+    )
