@@ -20,7 +20,7 @@ from typing import Any
 
 from convbench import errors
 from convbench.errors import CaseTimeout, ConvbenchError, MeasurementError, UsageError
-from convbench.run.worker import PARENT_MAIN, PARENT_PID
+from convbench.run.worker import PARENT_PID
 
 Message = Callable[[Mapping[str, Any]], None]
 
@@ -84,11 +84,6 @@ class Worker:
     """A fresh process for one request. A context manager: leaving it ends the process and its children."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
-        if "__mp_main__" in sys.modules and sys.modules.get("__main__") is not sys.modules["__mp_main__"]:
-            raise UsageError(
-                "a script that measures must do so under `if __name__ == '__main__':`, because the measuring "
-                "processes import it to find the classes it defines"
-            )
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
         self._late = False
         self._process = subprocess.Popen(
@@ -201,14 +196,10 @@ class Worker:
 
 def _parent_variables() -> dict[str, str]:
     """What makes a worker find the modules that this process finds, and end with it."""
-    variables = {
+    return {
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
         PARENT_PID: str(os.getpid()),
     }
-    script = getattr(sys.modules.get("__main__"), "__file__", None)
-    if script is not None:
-        variables[PARENT_MAIN] = os.path.abspath(script)
-    return variables
 
 
 def _error(described: Mapping[str, str]) -> ConvbenchError:

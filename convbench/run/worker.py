@@ -11,7 +11,6 @@ Whatever the measured code prints goes to stderr: stdout carries nothing but the
 from __future__ import annotations
 
 import importlib
-import importlib.util
 import json
 import os
 import signal
@@ -30,7 +29,6 @@ JOBS: dict[str, str] = {
 """Every job by name: ``"module:function"`` of a `Job`, imported in the worker alone."""
 
 PARENT_PID = "CONVBENCH_PARENT_PID"
-PARENT_MAIN = "CONVBENCH_PARENT_MAIN"
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -60,30 +58,6 @@ def find_job(name: str) -> Job:
         raise UsageError(f"no job is called {name!r}; the jobs are {', '.join(JOBS)}")
     job: Job = getattr(importlib.import_module(module), attribute)
     return job
-
-
-def __getattr__(name: str) -> Any:
-    """Find ``name`` in the script that started the measurement.
-
-    This module is a worker's ``__main__``. Modules whose class was defined in the user's own script are pickled by
-    reference to ``__main__``, so that unpickling them asks here; the script is then imported as ``__mp_main__``, as
-    multiprocessing does.
-    """
-    path = os.environ.get(PARENT_MAIN)
-    if __name__ != "__main__" or name.startswith("__") or not path:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(_import_parent_main(Path(path)), name)
-
-
-def _import_parent_main(path: Path) -> Any:
-    if "__mp_main__" not in sys.modules:
-        spec = importlib.util.spec_from_file_location("__mp_main__", path)
-        if spec is None or spec.loader is None:
-            raise AttributeError(f"{path} is not a Python file, so that no class in it can reach a measuring process")
-        module = importlib.util.module_from_spec(spec)
-        sys.modules["__mp_main__"] = module
-        spec.loader.exec_module(module)
-    return sys.modules["__mp_main__"]
 
 
 def _read_request(arguments: list[str], channel: TextIO) -> dict[str, Any] | None:

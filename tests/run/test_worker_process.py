@@ -133,27 +133,6 @@ def test_request_file_gives_json_lines(tmp_path: Path) -> None:
     assert "the measured code prints" in done.stderr
 
 
-def test_classes_of_the_starting_script_are_found(tmp_path: Path) -> None:
-    script = tmp_path / "study.py"
-    script.write_text(
-        "from convbench.run.process import run_in_worker\n"
-        "WIDTH = 48\n"
-        "if __name__ == '__main__':\n"
-        "    print(run_in_worker({'do': 'worker_jobs:main_attribute', 'name': 'WIDTH'}))\n"
-    )
-    assert _run_script(script).stdout == "48\n"
-
-
-def test_a_script_without_a_guard_is_told_so(tmp_path: Path) -> None:
-    script = tmp_path / "study.py"
-    script.write_text(
-        "from convbench.run.process import run_in_worker\n"
-        "WIDTH = 48\n"
-        "print(run_in_worker({'do': 'worker_jobs:main_attribute', 'name': 'WIDTH'}))\n"
-    )
-    assert "if __name__ == '__main__':" in _run_script(script).stderr
-
-
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
@@ -178,9 +157,3 @@ def test_timing_environment_fixes_threads_and_heap_and_varies_the_pad() -> None:
     assert all(e["OMP_NUM_THREADS"] == "2" and e["MALLOC_TOP_PAD_"] == "268435456" for e in environments)
     assert all(len(e["CONVBENCH_PAD"]) < 4096 for e in environments)
     assert len({e["CONVBENCH_PAD"] for e in environments}) > 10
-
-
-def _run_script(script: Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, script], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}
-    )

@@ -19,7 +19,7 @@ def echo(request: Mapping[str, Any], send: Send) -> Any:
     os.write(1, b"and one from below Python\n")
     for step in range(request.get("messages", 0)):
         send({"step": step})
-    return {"said": request["say"], "pid": os.getpid(), "env": dict(os.environ), "path": sys.path, "main": "convbench"}
+    return {"said": request["say"], "pid": os.getpid(), "env": dict(os.environ), "path": sys.path}
 
 
 def hang(request: Mapping[str, Any], send: Send) -> Any:
@@ -46,7 +46,3 @@ def fail(request: Mapping[str, Any], send: Send) -> Any:
     if request["how"] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     raise ZeroDivisionError("division by zero")
-
-
-def main_attribute(request: Mapping[str, Any], send: Send) -> Any:
-    return getattr(sys.modules["__main__"], request["name"])
