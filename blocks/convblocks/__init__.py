@@ -15,16 +15,8 @@ if TYPE_CHECKING:
     from convblocks.drconv import DRConv, DRConvExperts
     from convblocks.mrfa import MRFA
     from convblocks.norm import LayerNorm2d
-    from convblocks.pyconv import (
-        PyConv2,
-        PyConv2d,
-        PyConv3,
-        PyConv4,
-        PyConvBasicBlock1,
-        PyConvBasicBlock2,
-        PyConvBNReLU,
-        PyConvBottleneck,
-    )
+    from convblocks.pyconv import PyConv2, PyConv2d, PyConv3, PyConv4, PyConvBNReLU
+    from convblocks.pyconv_blocks import PyConvBasicBlock1, PyConvBasicBlock2, PyConvBottleneck
     from convblocks.refconv import RefConv, RefConvBlock, fuse, refocus
     from convblocks.uniconvnet import UniConvNetBlock
 
@@ -44,9 +36,9 @@ _HOME = {
     "PyConv3": "pyconv",
     "PyConv4": "pyconv",
     "PyConvBNReLU": "pyconv",
-    "PyConvBasicBlock1": "pyconv",
-    "PyConvBasicBlock2": "pyconv",
-    "PyConvBottleneck": "pyconv",
+    "PyConvBasicBlock1": "pyconv_blocks",
+    "PyConvBasicBlock2": "pyconv_blocks",
+    "PyConvBottleneck": "pyconv_blocks",
     "RefConv": "refconv",
     "RefConvBlock": "refconv",
     "UniConvNetBlock": "uniconvnet",

@@ -1,0 +1,98 @@
+"""Convolution whose filter is chosen pixel by pixel among a few regions' filters (DRConv, arXiv:2003.12243)."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.jit import is_tracing  # type: ignore[attr-defined]
+
+# Evaluating one filter a pixel costs a gather and a small matrix product for each region; below this many MACs saved
+# for each of them the all-regions form is as fast.
+_MACS_WORTH_A_PRODUCT = 2**19
+
+
+def region_conv(x: Tensor, filters: Tensor, guide: Tensor, stride: int, padding: int) -> Tensor:
+    """Convolve each output pixel with the filter of the region that the guide's argmax puts it in.
+
+    x: (N, C, H, W); filters: (N, regions, out, C, k, k), each sample's own; guide: (N, regions, Ho, Wo).
+    Returns (N, out, Ho, Wo).
+
+    Forward is hard (argmax). Backward: a region's filter gets the gradients of its own pixels, and the guide the
+    softmax Jacobian applied to Σ_out grad·y_r, with y_r what region r's filter gives at that pixel. That needs y_r for
+    every region, so every filter is evaluated at every pixel wherever gradients are needed, and also where shapes must
+    not depend on data (meta and fake tensors, tracing, compilation, export) and on other devices than the CPU.
+    Otherwise each pixel meets one filter: the same result but for the order of summation.
+    """
+    operands = (x, filters, guide)
+    if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+        return _straight_through(_every_region(x, filters, stride, padding), guide)
+    if _data_may_be_read(x) and _worth_sorting(filters, guide):
+        return _one_region_a_pixel(x, filters, guide, stride, padding)
+    outputs = _every_region(x, filters, stride, padding)
+    chosen = guide.argmax(dim=1)[:, None, None].expand(-1, 1, outputs.shape[2], -1, -1)
+    return outputs.gather(1, chosen).squeeze(1)
+
+
+def _data_may_be_read(x: Tensor) -> bool:
+    """Whether x is a plain tensor in CPU memory, outside tracing and compilation."""
+    recorded = torch.compiler.is_compiling() or is_tracing()  # type: ignore[no-untyped-call]
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not recorded
+
+
+def _worth_sorting(filters: Tensor, guide: Tensor) -> bool:
+    regions = filters.shape[1]
+    pixels = guide.shape[2] * guide.shape[3]
+    saved_by_sample = (regions - 1) * pixels * math.prod(filters.shape[2:])
+    return saved_by_sample > _MACS_WORTH_A_PRODUCT * regions
+
+
+def _every_region(x: Tensor, filters: Tensor, stride: int, padding: int) -> Tensor:
+    """(N, regions, out, Ho, Wo): every filter at every pixel, as one conv with a group for each sample."""
+    batch, regions, out, channels = filters.shape[:4]
+    y = F.conv2d(
+        x.reshape(1, batch * channels, *x.shape[2:]),
+        filters.reshape(batch * regions * out, channels, *filters.shape[4:]),
+        stride=stride,
+        padding=padding,
+        groups=batch,
+    )
+    return y.view(batch, regions, out, *y.shape[2:])
+
+
+def _straight_through(outputs: Tensor, guide: Tensor) -> Tensor:
+    """Σ_r gate_r·y_r with the one-hot argmax as the gate's value and the softmax as its derivative."""
+    soft = guide.softmax(dim=1)
+    hard = torch.zeros_like(soft).scatter_(1, guide.argmax(dim=1, keepdim=True), 1.0)
+    gate = hard + (soft - soft.detach())
+    return (outputs * gate.unsqueeze(2)).sum(dim=1)
+
+
+def _one_region_a_pixel(x: Tensor, filters: Tensor, guide: Tensor, stride: int, padding: int) -> Tensor:
+    """(N, out, Ho, Wo): pixels sorted by sample and region, then one matrix product for each that occurs."""
+    batch, regions, out, channels, kernel_height, kernel_width = filters.shape
+    height, width = guide.shape[2:]
+    image = F.pad(x.permute(0, 2, 3, 1), (0, 0, padding, padding, padding, padding))
+    image_height, image_width = image.shape[1:3]
+    rows = image.reshape(-1, channels)
+
+    filter_of = guide.argmax(dim=1).add_(torch.arange(batch)[:, None, None] * regions).flatten()
+    order = filter_of.argsort(stable=True)
+    corner = (
+        torch.arange(batch)[:, None, None] * image_height + torch.arange(height)[:, None] * stride
+    ) * image_width + torch.arange(width) * stride
+    taps = torch.arange(kernel_height)[:, None] * image_width + torch.arange(kernel_width)
+    patches = (corner.flatten()[order, None] + taps.flatten()).flatten()
+
+    taps_last = filters.permute(0, 1, 2, 4, 5, 3).reshape(batch * regions, out, -1)
+    result = x.new_empty(order.numel(), out)
+    counts = torch.bincount(filter_of, minlength=batch * regions).tolist()
+    end = 0
+    for index, count in enumerate(counts):
+        if count:
+            start, end = end, end + count
+            patch = rows.index_select(0, patches[start * taps.numel() : end * taps.numel()]).view(count, -1)
+            result.index_copy_(0, order[start:end], patch @ taps_last[index].t())
+    return result.view(batch, height, width, out).permute(0, 3, 1, 2)
