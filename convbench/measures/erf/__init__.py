@@ -1,0 +1,25 @@
+"""Effective receptive fields: maps of how much each input pixel moves one output pixel, and figures of them."""
+
+from convbench.measures.erf.inputs import Given, ImageFolder, Inputs, Noise, inputs_from
+from convbench.measures.erf.measure import measure_erf
+from convbench.measures.erf.metrics import measure_map
+from convbench.measures.erf.result import Box, Erf, ErfMetrics, Interval, RadialProfile, RepLKNetFigures, Uncertainty
+from convbench.measures.erf.settings import ErfSettings
+
+__all__ = [
+    "Box",
+    "Erf",
+    "ErfMetrics",
+    "ErfSettings",
+    "Given",
+    "ImageFolder",
+    "Inputs",
+    "Interval",
+    "Noise",
+    "RadialProfile",
+    "RepLKNetFigures",
+    "Uncertainty",
+    "inputs_from",
+    "measure_erf",
+    "measure_map",
+]

@@ -1,0 +1,88 @@
+"""The feature map that is probed: of the module itself, of an inner layer, or the last one before pooling."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from convbench.errors import OptionError, ShapeError, TargetError, nearest
+
+FeatureMap = Callable[[Tensor], Tensor]
+"""(N, C, H, W) → (N, c, h, w)."""
+
+
+class _ReachedLayer(Exception):  # noqa: N818 - control flow, never seen outside
+    def __init__(self, output: object) -> None:
+        self.output = output
+
+
+def feature_map(module: nn.Module, layer: str | None) -> FeatureMap:
+    """The function from inputs to the probed features. Raises OptionError when ``layer`` names no submodule.
+
+    The pass ends at the layer: what follows is never computed.
+    """
+    if layer is None:
+        return lambda x: _as_features(module(x), "the output")
+    try:
+        submodule = module.get_submodule(layer)
+    except AttributeError:
+        names = [name for name, _ in module.named_modules() if name]
+        raise OptionError(
+            f"{type(module).__name__} has no layer {layer!r}.{nearest(layer, names)} "
+            f"Its outermost layers: {', '.join(name for name, _ in module.named_children()) or 'none'}"
+        ) from None
+
+    def reach(_module: nn.Module, _args: object, output: object) -> None:
+        raise _ReachedLayer(output)
+
+    def run(x: Tensor) -> Tensor:
+        handle = submodule.register_forward_hook(reach)
+        try:
+            module(x)
+        except _ReachedLayer as reached:
+            return _as_features(reached.output, f"layer {layer}")
+        finally:
+            handle.remove()
+        raise OptionError(f"layer {layer!r} takes no part in the forward pass: choose one that does")
+
+    return run
+
+
+def last_feature_map(module: nn.Module, x: Tensor) -> str | None:
+    """Name of the submodule that gives the last map of more than one pixel, if the output itself is no map.
+
+    x: one input. None when the output is a map (or when no submodule gives one).
+    """
+    last: str | None = None
+    handles = []
+
+    def remember(name: str) -> Callable[..., None]:
+        def hook(_module: nn.Module, _args: object, output: object) -> None:
+            nonlocal last
+            if isinstance(output, Tensor) and output.dim() == 4 and output.shape[2] * output.shape[3] > 1:
+                last = name
+
+        return hook
+
+    try:
+        handles += [child.register_forward_hook(remember(name)) for name, child in module.named_modules() if name]
+        with torch.no_grad():
+            output = module(x)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return last if isinstance(output, Tensor) and output.dim() == 2 else None
+
+
+def _as_features(output: object, what: str) -> Tensor:
+    if not isinstance(output, Tensor):
+        raise TargetError(
+            f"{what} is a {type(output).__name__}, not a tensor: name a layer that gives one feature map (--layer)"
+        )
+    if output.dim() == 2:
+        return output[:, :, None, None]
+    if output.dim() != 4:
+        raise ShapeError(f"{what} has shape {tuple(output.shape)}, not (N, C, H, W): name another layer (--layer)")
+    return output

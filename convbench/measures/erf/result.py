@@ -1,0 +1,206 @@
+"""What measuring an effective receptive field gives. Plain data over numpy: no torch, so that plots stay light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Method = Literal["demand", "crop", "full"]
+
+
+@dataclass(frozen=True, slots=True)
+class Box:
+    """A window of pixels [top, bottom) × [left, right); it may pass the borders of the image."""
+
+    top: int
+    bottom: int
+    left: int
+    right: int
+
+    @property
+    def height(self) -> int:
+        return self.bottom - self.top
+
+    @property
+    def width(self) -> int:
+        return self.right - self.left
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """(y, x) in pixels; half-integer along an even side."""
+        return (self.top + self.bottom - 1) / 2, (self.left + self.right - 1) / 2
+
+    def clipped(self, height: int, width: int) -> Box:
+        """The part inside an image of that size."""
+        return self.intersection(Box.whole(height, width))
+
+    def intersection(self, other: Box) -> Box:
+        """The pixels in both; they must overlap."""
+        top, bottom = max(self.top, other.top), min(self.bottom, other.bottom)
+        return Box(top, bottom, max(self.left, other.left), min(self.right, other.right))
+
+    def union(self, other: Box) -> Box:
+        """The smallest box that holds both."""
+        top, bottom = min(self.top, other.top), max(self.bottom, other.bottom)
+        return Box(top, bottom, min(self.left, other.left), max(self.right, other.right))
+
+    def rows(self, frame: Box) -> slice:
+        """This box's rows as indices into an array that covers ``frame``."""
+        return slice(self.top - frame.top, self.bottom - frame.top)
+
+    def columns(self, frame: Box) -> slice:
+        """This box's columns as indices into an array that covers ``frame``."""
+        return slice(self.left - frame.left, self.right - frame.left)
+
+    @classmethod
+    def whole(cls, height: int, width: int) -> Box:
+        """The box of the image itself."""
+        return cls(0, height, 0, width)
+
+
+def metric(unit: str, formula: str) -> float | None:
+    """A field of ErfMetrics with the text that tables and documents print beside it."""
+    result: float | None = field(default=None, metadata={"unit": unit, "formula": formula})
+    return result
+
+
+@dataclass(frozen=True, slots=True)
+class ErfMetrics:
+    """Figures of one map; p is the map normalised to sum one, (y, x) offsets from the centre of the field in pixels.
+
+    None stands for what the map does not define (the reason is in ``agd_reason`` where it is about the AGD scores).
+    The centre is that of the theoretical receptive field: a pixel, or the corner or side between pixels.
+    """
+
+    sigma_px: float | None = metric("px", "√((σ_y² + σ_x²)/2)")
+    sigma_y_px: float | None = metric("px", "√(Σ p·(y − ȳ)²)")
+    sigma_x_px: float | None = metric("px", "√(Σ p·(x − x̄)²)")
+    offset_y_px: float | None = metric("px", "ȳ = Σ p·y: centroid from the centre, down positive")
+    offset_x_px: float | None = metric("px", "x̄ = Σ p·x: centroid from the centre, right positive")
+    aspect: float | None = metric("", "σ_minor/σ_major from the eigenvalues of the covariance; 1 is round")
+    orientation_deg: float | None = metric("°", "direction of the major axis, from x towards y, in (−90, 90]")
+    fwhm_px: float | None = metric("px", "√(FWHM_y·FWHM_x)")
+    fwhm_y_px: float | None = metric("px", "width at half the peak of the section along y through the centre")
+    fwhm_x_px: float | None = metric("px", "the same along x")
+    side_20_px: float | None = metric("px", "side of the smallest centred square that holds 20% of the mass")
+    side_30_px: float | None = metric("px", "the same for 30%")
+    side_50_px: float | None = metric("px", "the same for 50%")
+    side_99_px: float | None = metric("px", "the same for 99%")
+    area_ratio_20: float | None = metric("", "r(20%): pixels of that square inside the image / pixels of the image")
+    area_ratio_30: float | None = metric("", "r(30%)")
+    area_ratio_50: float | None = metric("", "r(50%)")
+    area_ratio_99: float | None = metric("", "r(99%)")
+    radius_50_px: float | None = metric("px", "smallest R with Σ_{√(y²+x²) ≤ R} p ≥ 50%")
+    radius_90_px: float | None = metric("px", "the same for 90%")
+    radius_99_px: float | None = metric("px", "the same for 99%")
+    entropy_area_px2: float | None = metric("px²", "exp(−Σ p·ln p): the number of pixels of an even map as spread out")
+    centre_share: float | None = metric("", "Σ p over the pixel (or the 2 or 4 pixels) at the centre")
+    monotonicity: float | None = metric(
+        "", "Σ max(0, m_k − m_{k+1})/Σ |m_k − m_{k+1}|, m the radial profile; 1: never rises"
+    )
+    kurtosis: float | None = metric("", "E[(dᵀΣ⁻¹d)²] − 8, d = (y − ȳ, x − x̄) (Mardia); 0 for a Gaussian")
+    kurtosis_y: float | None = metric("", "E[(y − ȳ)⁴]/σ_y⁴ − 3; 0 for a Gaussian")
+    kurtosis_x: float | None = metric("", "E[(x − x̄)⁴]/σ_x⁴ − 3")
+    agd: float | None = metric("", "exp(−KL(p‖q)), q the discrete Gaussian on the image with p's mean and covariance")
+    agd_radial: float | None = metric("", "the same for the radially averaged map, q with its E[y² + x²]")
+    sigma_without_centre_px: float | None = metric("px", "σ after lowering the centre to the mean of its neighbours")
+    agd_without_centre: float | None = metric("", "AGD after lowering the centre to the mean of its neighbours")
+    agd_reason: str | None = None
+
+    @classmethod
+    def names(cls) -> tuple[str, ...]:
+        """The numeric fields in order."""
+        return tuple(item.name for item in fields(cls) if item.name != "agd_reason")
+
+
+@dataclass(frozen=True, slots=True)
+class RadialProfile:
+    """Contribution per pixel against the distance from the centre, as shares of the whole map.
+
+    distance_px: (K,) mean distance of the pixels in each ring of one pixel's width. share, gaussian: (K,) of the map
+    and of the Gaussian with its E[r²] (NaN where the map is one pixel).
+    """
+
+    distance_px: Floats
+    share: Floats
+    gaussian: Floats
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """Where the figure of infinitely many samples lies, at 95%."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Uncertainty:
+    """How far the figures of a map depend on the samples and the initialisations drawn. Keys are names of ErfMetrics.
+
+    intervals: bootstrap over samples within each initialisation. errors, biases: standard error and bias by the
+    group jackknife (the Kullback–Leibler divergence behind AGD is biased upward as 1/samples, hence AGD downward).
+    spread: standard deviation across initialisations. Empty where a single sample or initialisation leaves it unknown.
+    """
+
+    intervals: Mapping[str, Interval]
+    errors: Mapping[str, float]
+    biases: Mapping[str, float]
+    spread: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Erf:
+    """An effective receptive field: its map, what was probed and how, and its figures.
+
+    map: (H, W) float64, the mean over samples of the summed statistic of the input gradient. position: the output pixel
+    (row, column) of ``output_size`` that was probed; centre: (y, x) of its receptive field in the input.
+    receptive_field: the theoretical one, which may pass the borders of the image; None where it is unbounded.
+    field_source: ``propagated`` through the operators, or ``probed`` as the support of gradients.
+    support: the smallest box that holds every non-zero pixel of the map.
+    samples: per initialisation. initialisations: how many were pooled.
+    method: ``demand`` (every operator on what the probed pixel can see), ``crop`` (the module on the part of the image
+    that it sees) or ``full``; ``reason`` says why the cheaper ones were not taken. per_initialisation: figures of each.
+    """
+
+    map: Floats
+    metrics: ErfMetrics
+    uncertainty: Uncertainty
+    per_initialisation: tuple[ErfMetrics, ...]
+    profile: RadialProfile
+    position: tuple[int, int]
+    output_size: tuple[int, int]
+    centre: tuple[float, float]
+    receptive_field: Box | None
+    field_source: Literal["propagated", "probed"]
+    support: Box
+    samples: int
+    initialisations: int
+    statistic: str
+    probe: str
+    layer: str | None
+    depth: int
+    dtype: str
+    mode: str
+    inputs: str
+    method: Method
+    reason: str | None
+    warnings: tuple[str, ...]
+    replknet: RepLKNetFigures | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RepLKNetFigures:
+    """Figures as RepLKNet's scripts compute them, for comparison with published tables only.
+
+    sides_px, area_ratios: share of the sum of log10(1 + g)/max → side of the centred square and its area over the
+    image's; None where no square inside the image holds so much. They depend on the scale of the gradient.
+    """
+
+    sides_px: Mapping[float, int | None]
+    area_ratios: Mapping[float, float | None]

@@ -1,0 +1,89 @@
+"""Drawing samples and adding up what the probed pixel sees of each."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from convbench.errors import MeasurementError
+from convbench.measures.erf.gradient import contribution
+from convbench.measures.erf.interval import Labels
+from convbench.measures.erf.probe import channel_weights, sample_generator
+from convbench.measures.erf.result import Box, Floats
+from convbench.measures.erf.target import Target
+from convbench.measures.erf.view import View
+
+_GROUP_BYTES = 1 << 28
+
+
+class GroupedMaps:
+    """Sums of maps by group of samples, from which every figure and its uncertainty is computed.
+
+    A group is one sample of one initialisation, or several where so many maps would not fit into 256 MiB.
+    """
+
+    def __init__(self, box: Box, initialisations: int, samples: int) -> None:
+        affordable = _GROUP_BYTES // (8 * box.height * box.width * initialisations)
+        self._per_initialisation = min(samples, max(affordable, 4))
+        self.box = box
+        shape = (initialisations, self._per_initialisation)
+        self._sums = np.zeros((*shape, box.height, box.width))
+        self._counts = np.zeros(shape, np.intp)
+
+    def add(self, initialisation: int, sample: int, map_: Floats, box: Box) -> None:
+        """Add one sample's map over ``box``."""
+        if self.box.union(box) != self.box:
+            self._enlarge(self.box.union(box))
+        group = sample % self._per_initialisation
+        self._sums[initialisation, group, box.rows(self.box), box.columns(self.box)] += map_
+        self._counts[initialisation, group] += 1
+
+    def groups(self) -> tuple[Floats, Labels]:
+        """Mean map of every group that holds a sample: (G, h, w) over ``box``; and the initialisation of each: (G,)."""
+        filled = self._counts > 0
+        means: Floats = self._sums[filled] / self._counts[filled][:, None, None]
+        return means, np.nonzero(filled)[0]
+
+    def _enlarge(self, box: Box) -> None:
+        sums = np.zeros((*self._sums.shape[:2], box.height, box.width))
+        sums[:, :, self.box.rows(box), self.box.columns(box)] = self._sums
+        self._sums, self.box = sums, box
+
+
+def draw(target: Target, view: View, initialisation: int, samples: Iterable[int], maps: GroupedMaps) -> None:
+    """Add the maps of these samples of one initialisation. Raises MeasurementError on a gradient that is not finite."""
+    settings, evaluator = target.settings, view.evaluator
+    for chunk in _chunks(samples, evaluator.batch):
+        pairs = [_sample(target, view, initialisation, sample) for sample in chunk]
+        x = torch.stack([pair[0] for pair in pairs]).to(target.device, target.dtype)
+        weights = torch.stack([pair[1] for pair in pairs]).to(target.device, target.dtype)
+        found = contribution(evaluator.gradient(x, weights), settings.statistic).cpu().numpy()
+        if not np.isfinite(found).all():
+            raise MeasurementError(
+                f"the gradient of initialisation {initialisation} is not finite ({settings.dtype}): "
+                "check the weights, or measure in float64"
+            )
+        for sample, map_ in zip(chunk, found, strict=True):
+            maps.add(initialisation, sample, map_, evaluator.box)
+
+
+def _sample(target: Target, view: View, initialisation: int, sample: int) -> tuple[Tensor, Tensor]:
+    """The part of one sample that the evaluator asks for, and the weights of the probed channels."""
+    generator = sample_generator(target.settings.seed, initialisation, sample)
+    weights = channel_weights(target.settings.probe, view.channels, generator)
+    x = target.settings.inputs.window(sample, generator, target.input_shape, view.field, view.evaluator.box)
+    return x, weights
+
+
+def _chunks(samples: Iterable[int], size: int) -> Iterator[list[int]]:
+    chunk: list[int] = []
+    for sample in samples:
+        chunk.append(sample)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
