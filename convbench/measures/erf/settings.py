@@ -29,8 +29,8 @@ class ErfSettings:
 
     samples: inputs per initialisation; with ``precision`` the most that are drawn.
     seeds: initialisations pooled, when the target can be built afresh (a module with given weights is one).
-    statistic: what is averaged over samples and summed over input channels: ``abs`` |g|, ``square`` g² or
-        ``relu`` max(g, 0). ``square`` maps are narrower than ``abs`` maps, by up to √2 for deep stacks: never compare across statistics.
+    statistic: what is averaged over samples and summed over input channels: ``abs`` |g|, ``square`` g² or ``relu``
+        max(g, 0). ``square`` maps are narrower than ``abs`` maps, by up to √2 for deep stacks: never compare them.
     probe: weights of the output channels in the score: random ``signs`` (±1, fresh for every sample) or ``ones``.
         ``ones`` is cancelled by a block that ends in a normalisation over its channels.
     layer: dotted name of the submodule whose output is probed; None: the output, or the last feature map before
