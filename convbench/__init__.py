@@ -11,12 +11,12 @@ from convbench.registry import register
 
 if TYPE_CHECKING:
     from convbench.api import compare, profile
-    from convbench.build import build
+    from convbench.subject import build
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "compare", "profile", "register"]
 
-_LAZY = {"build": "convbench.build", "compare": "convbench.api", "profile": "convbench.api"}
+_LAZY = {"build": "convbench.subject", "compare": "convbench.api", "profile": "convbench.api"}
 
 
 def __getattr__(name: str) -> Any:

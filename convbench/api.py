@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from convbench.build import Subject
+    from convbench.subject import Subject
     from convbench.measures.erf import ErfSettings
     from convbench.measures.latency import LatencySettings
     from convbench.run.measure import Plan
@@ -141,7 +141,7 @@ def _plan(
 @contextmanager
 def _instance(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None) -> Iterator[Subject]:
     """A subject around a copy of the caller's module, and a file from which measuring processes read it."""
-    from convbench.build import instance_subject, save_instance
+    from convbench.subject import instance_subject, save_instance
 
     if inputs is None and not case.shapes:
         raise ShapeError(f"{type(module).__name__} is a module: give shape=(N, C, H, W), or inputs=[…]")

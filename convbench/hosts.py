@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from convbench.build import Blueprint
+from convbench.subject import Blueprint
 from convbench.case import Case
 from convbench.errors import OptionError, TargetError, UnknownNameError, nearest
 from convbench.registry import Reference

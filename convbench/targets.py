@@ -17,7 +17,10 @@ from convbench.errors import MissingExtraError, OptionError, TargetError, neares
 from convbench.registry import Kind, Reference
 
 # Constructor parameters that mean "channels in" (or out) where a class was not written for this tool.
-_WIDTHS = ("in_channels", "out_channels", "in_chans", "out_chans", "channels", "in_planes", "out_planes", "inp", "oup")
+_WIDTHS = (
+    *("in_channels", "out_channels", "in_chans", "out_chans", "in_planes", "out_planes", "inp", "oup"),
+    *("channels", "num_channels", "num_features", "features"),
+)
 
 
 def load_factory(reference: Reference) -> Callable[..., Any]:
@@ -89,10 +92,7 @@ def _width(name: str, named: Mapping[str, inspect.Parameter], kind: Kind, case: 
         if case.dim is not None:
             raise OptionError(f"{name} is a network and has no dim; --dim is for blocks")
         return {}
-    required = [key for key in _WIDTHS if key in named and named[key].default is inspect.Parameter.empty]
-    if case.dim is not None and not required:
-        raise OptionError(f"{name} takes no dim: its options are {', '.join(named) or 'none'}")
-    return dict.fromkeys(required, dim)
+    return {key: dim for key in _WIDTHS if key in named and named[key].default is inspect.Parameter.empty}
 
 
 def _require_type(

@@ -17,12 +17,12 @@ _GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--debug")
 class Group(TyperGroup):
     """Accepts the global flags anywhere, and turns every deliberate error into one message and an exit code."""
 
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         head, tail = (args[: args.index("--")], args[args.index("--") :]) if "--" in args else (args, [])
         flags = [arg for arg in head if arg in _GLOBAL_FLAGS]
         return super().parse_args(ctx, flags + [arg for arg in head if arg not in _GLOBAL_FLAGS] + tail)
 
-    def invoke(self, ctx: typer.Context) -> Any:
+    def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
         except ConvbenchError as error:

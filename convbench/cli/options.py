@@ -186,7 +186,7 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
     """Spell out every parameter of ``command`` that is a dataclass of flags, so that Typer sees one option a field."""
     hints = get_type_hints(command, include_extras=True)
     signature = inspect.signature(command)
-    groups = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
     parameters: list[inspect.Parameter] = []
     for name, parameter in signature.parameters.items():
         if name in groups:
@@ -202,7 +202,7 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
     expanded.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
-    del expanded.__wrapped__  # type: ignore[attr-defined]
+    del expanded.__wrapped__
     return expanded
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
@@ -123,14 +123,22 @@ def _memory_lines(memory: Memory) -> list[Line]:
 
 def _erf_lines(erf: Erf) -> list[Line]:
     metrics = erf.metrics
-    how = f"{erf.statistic}, probe {erf.probe}, {erf.samples} samples"
-    lines = [("ERF σ", f"{significant(metrics.sigma)} px", f"input pixels; {how}")]
-    for share, ratio in (("20", metrics.r20), ("50", metrics.r50), ("99", metrics.r99)):
-        lines.append((f"ERF r{share}", f"{ratio:.4f}", f"share of the input's area that holds {share}% of the map"))
-    agd = metrics.agd
-    known = agd is not None and agd == agd
-    lines.append(("ERF AGD", f"{agd:.4f}" if known else "–", "1 = Gaussian of the map's own moments"))
-    return lines
+    drawn = f"{erf.initialisations} initialisations × {erf.samples} samples, {erf.inputs}"
+    lines = [("ERF σ", _pixels(metrics.sigma_px), f"of Σ|∂score/∂input|, {erf.statistic}, probe {erf.probe}; {drawn}")]
+    for share, side, ratio in (
+        ("20", metrics.side_20_px, metrics.area_ratio_20),
+        ("50", metrics.side_50_px, metrics.area_ratio_50),
+        ("99", metrics.side_99_px, metrics.area_ratio_99),
+    ):
+        area = "–" if ratio is None else f"{ratio:.2%}"
+        meaning = f"centred square with {share}% of the map; r = {area} of the input"
+        lines.append((f"ERF side {share}%", _pixels(side), meaning))
+    agd = "–" if metrics.agd is None else f"{metrics.agd:.3f}"
+    return [*lines, ("ERF AGD", agd, metrics.agd_reason or "1 = Gaussian of the map's own second moments")]
+
+
+def _pixels(value: float | None) -> str:
+    return "–" if value is None else f"{significant(value, 3)} px"
 
 
 _COMPARE: tuple[tuple[str, str], ...] = (
@@ -174,7 +182,7 @@ def _compare_cell(name: str, record: Record) -> str:
     if value is None:
         return "–"
     about = "~" if record.latency_noise == "noisy" and name in ("latency_ms", "ratio") else ""
-    formats = {
+    formats: dict[str, Callable[[Any], str]] = {
         "params": count,
         "macs": count,
         "flops": count,

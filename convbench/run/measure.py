@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -14,7 +13,7 @@ from convbench.errors import CaseTimeout, MeasurementError, OutOfMemory, UsageEr
 from convbench.records import Record, format_options, format_shapes, timestamp
 
 if TYPE_CHECKING:
-    from convbench.build import Subject
+    from convbench.subject import Subject
     from convbench.measures.cost import Cost
     from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import Latency, LatencyComparison, LatencySettings, Ratio
@@ -154,7 +153,7 @@ def compare_cases(
     All cases are built before anything is measured, so that a wrong request costs no time.
     Raises UsageError, and Interrupted with what was complete.
     """
-    from convbench.build import blueprint
+    from convbench.subject import blueprint
     from convbench.devices import require_device
 
     for case in cases:
@@ -175,7 +174,7 @@ def compare_cases(
 
 def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
     """All but latency: what does not need the machine for itself."""
-    from convbench.build import make_subject
+    from convbench.subject import make_subject
     from convbench.measures.cost import measure_cost
     from convbench.measures.params import measure_params
 
@@ -214,7 +213,7 @@ def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
 
 
 def _erf(subject: Subject, plan: Plan) -> Erf | None:
-    from convbench.build import blueprint
+    from convbench.subject import blueprint
     from convbench.measures.erf import ErfSettings, measure_erf
 
     settings = plan.erf or ErfSettings()
@@ -355,15 +354,14 @@ def _erf_columns(erf: Erf | None) -> dict[str, Any]:
     if erf is None:
         return {}
     metrics = erf.metrics
-    values = {
-        "erf_sigma": metrics.sigma,
-        "erf_r20": metrics.r20,
-        "erf_r30": metrics.r30,
-        "erf_r50": metrics.r50,
-        "erf_r99": metrics.r99,
+    return {
+        "erf_sigma": metrics.sigma_px,
+        "erf_r20": metrics.area_ratio_20,
+        "erf_r30": metrics.area_ratio_30,
+        "erf_r50": metrics.area_ratio_50,
+        "erf_r99": metrics.area_ratio_99,
         "erf_agd": metrics.agd,
     }
-    return {key: value for key, value in values.items() if value is not None and not math.isnan(value)}
 
 
 def _ratio_columns(ratio: Ratio | None) -> dict[str, Any]:

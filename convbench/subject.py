@@ -80,7 +80,7 @@ class Blueprint:
         module = _prepare(module, self.case)
         module = module.to(device=device, dtype=torch_dtype(self.case.dtype))
         if self.case.memory_format == "channels_last":
-            module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            module = module.to(memory_format=torch.channels_last)
         return module.train(self.case.mode == "training")
 
     def shapes(self) -> tuple[Shape, ...]:
@@ -95,7 +95,7 @@ class Blueprint:
         return ((self.case.batch, channels, size, size),)
 
     def _block_channels(self) -> int:
-        for name in ("dim", "in_channels", "in_chans", "channels", "in_planes", "inp"):
+        for name in ("dim", "in_channels", "in_chans", "channels", "in_planes", "inp", "num_features"):
             value = self.options.get(name)
             if isinstance(value, int):
                 return value

@@ -1,0 +1,257 @@
+"""``convbench erf``: effective receptive fields as pictures and as figures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import fail, note, out, print_table, warn
+from convbench.cli.measuring import command, progress
+from convbench.cli.options import (
+    Batch,
+    Device,
+    Dim,
+    Options,
+    Seed,
+    Shapes,
+    Size,
+    Targets,
+    Weights,
+    expand_targets,
+    takes_flags,
+)
+from convbench.errors import ConvbenchError, OutputError, UsageError, nearest
+
+if TYPE_CHECKING:
+    from convbench.case import Case
+    from convbench.measures.erf import ErfSettings
+    from convbench.report.erf_plot import LabelledErf
+
+erf_app = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Effective receptive fields: what one output pixel sees of the input, drawn and measured.",
+)
+app.add_typer(erf_app, name="erf")
+
+
+@dataclass(frozen=True, slots=True)
+class ErfFlags:
+    """The flags that describe receptive fields, as given."""
+
+    dim: Dim = None
+    option: Options = None
+    size: Size = None
+    batch: Batch = None
+    shape: Shapes = None
+    device: Device = "cpu"
+    weights: Weights = None
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="The host's published weights.")] = False
+    seed: Seed = 0
+    samples: Annotated[int, typer.Option("--samples", help="Inputs for each initialisation.")] = 32
+    seeds: Annotated[int, typer.Option("--seeds", help="Initialisations that are pooled.")] = 8
+    statistic: Annotated[str, typer.Option("--statistic", help="abs |g|, square g² or relu max(g, 0).")] = "abs"
+    probe: Annotated[str, typer.Option("--probe", help="Weights of output channels in the score: signs or ones.")] = (
+        "signs"
+    )
+    layer: Annotated[str | None, typer.Option("--layer", help="Probe a submodule, such as stages.2.5.")] = None
+    depth: Annotated[int, typer.Option("--depth", help="Stack the target this many times.")] = 1
+    layer_scale: Annotated[
+        float | None, typer.Option("--layer-scale", help="Value for layer scales that are still untrained.")
+    ] = None
+    inputs: Annotated[str, typer.Option("--inputs", help="noise, a folder of images, or a tensor file.")] = "noise"
+    precision: Annotated[
+        float | None, typer.Option("--precision", help="Stop sampling at this relative standard error, such as 0.01.")
+    ] = None
+    dtype: Annotated[str, typer.Option("--dtype", help="float32, float64; bfloat16 moves the map.")] = "float32"
+    mode: Annotated[
+        str, typer.Option("--mode", help="convbench, or replknet: that project's numbers, for published r tables.")
+    ] = "convbench"
+    full: Annotated[bool, typer.Option("--full", help="Compute the whole map, not only what the centre sees.")] = False
+
+    def cases(self, targets: Sequence[str] | None) -> list[Case]:
+        """A case for each target. Raises UsageError."""
+        from convbench.case import Case, parse_options, parse_shape
+
+        return [
+            Case(
+                name,
+                dim=self.dim,
+                options=tuple(parse_options(self.option or ()).items()),
+                batch=1 if self.batch is None else self.batch,
+                size=self.size,
+                shapes=tuple(parse_shape(shape) for shape in self.shape or ()),
+                device=self.device,
+                weights=None if self.weights is None else str(self.weights),
+                pretrained=self.pretrained,
+                seed=self.seed,
+            )
+            for name in expand_targets(targets)
+        ]
+
+    def settings(self) -> ErfSettings:
+        """How the fields are measured. Raises UsageError."""
+        from convbench.measures.erf import ErfSettings, inputs_from
+
+        chosen: dict[str, Any] = {
+            name: getattr(self, name)
+            for name in (
+                "samples",
+                "seeds",
+                "statistic",
+                "probe",
+                "layer",
+                "depth",
+                "layer_scale",
+                "precision",
+                "dtype",
+            )
+        }
+        if self.weights is not None or self.pretrained:
+            chosen["seeds"] = 1  # trained weights are one set
+        evaluation: Any = "full" if self.full else "auto"
+        mode: Any = self.mode
+        return ErfSettings(**chosen, seed=self.seed, mode=mode, inputs=inputs_from(self.inputs), evaluation=evaluation)
+
+
+_PLOT_EXAMPLES = """\b
+Examples:
+  convbench erf plot
+  convbench erf plot MRFA PyConv --dim 64 --depth 4 -o depth4.pdf
+  convbench erf plot uniconvnet_a --layer-scale 1 --seeds 1
+"""
+_PICTURES = (".png", ".svg", ".pdf")
+_TABLES = (".csv", ".json", ".npz")
+
+
+@erf_app.command("plot", epilog=_PLOT_EXAMPLES)
+@takes_flags
+def plot(
+    flags: ErfFlags,
+    targets: Targets = None,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Picture: .png, .svg or .pdf.  [default: erf.png]"),
+    ] = None,
+) -> None:
+    """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
+    from convbench.report.erf_plot import draw_erf
+
+    paths = output or [Path("erf.png")]
+    _check(paths, _PICTURES)
+    fields, failed = _measure(flags, targets)
+    for path in paths if fields else ():
+        draw_erf(fields, path)
+        note(f"drew {path}")
+        out().print(str(path), markup=False)
+    raise typer.Exit(3 if failed else 0)
+
+
+_MEASURE_EXAMPLES = """\b
+Examples:
+  convbench erf measure MRFA PyConv --dim 64
+  convbench erf measure torchvision:resnet18 --size 224 --layer layer2 -o resnet18.json
+  convbench erf measure MRFA --inputs photos/ --shape 1,64,56,56 -o mrfa.npz
+"""
+Files = Annotated[
+    list[Path] | None,
+    typer.Option("-o", "--output", metavar="FILE", help="Also write .csv, .json or .npz (with the maps)."),
+]
+
+
+@erf_app.command("measure", epilog=_MEASURE_EXAMPLES)
+@takes_flags
+def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
+    """Print every figure of the receptive fields, with 95% intervals over samples."""
+    from convbench.report.erf_table import measure_table
+
+    _check(output or (), _TABLES)
+    fields, failed = _measure(flags, targets)
+    if fields:
+        print_table(measure_table(fields))
+    _save(output, fields)
+    raise typer.Exit(3 if failed else 0)
+
+
+_COMPARE_EXAMPLES = """\b
+Examples:
+  convbench erf compare PyConv MRFA --dim 64
+  convbench erf compare Conv3x3 MRFA ConvNeXt --depth 4 -o fields.csv
+"""
+
+
+@erf_app.command("compare", epilog=_COMPARE_EXAMPLES)
+@takes_flags
+def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
+    """Print the figures of several targets as ratios to the first."""
+    from convbench.report.erf_table import compare_table
+
+    _check(output or (), _TABLES)
+    fields, failed = _measure(flags, targets)
+    if fields:
+        print_table(compare_table(fields))
+    _save(output, fields)
+    raise typer.Exit(3 if failed else 0)
+
+
+def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
+    from convbench.report.files import check_writable
+
+    for path in paths:
+        if path.suffix.lower() not in suffixes:
+            hint = nearest(path.suffix, suffixes)
+            raise OutputError(f"{path}: the suffix must be one of {', '.join(suffixes)}, got {path.suffix!r}.{hint}")
+        check_writable(path)
+
+
+def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], bool]:
+    """The fields that could be measured, and whether any could not; Ctrl-C keeps those that were complete."""
+    from convbench.subject import blueprint
+    from convbench.devices import require_device
+    from convbench.measures.erf import measure_erf
+    from convbench.report.erf_plot import LabelledErf
+
+    if flags.device == "meta":
+        raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
+    require_device(flags.device)
+    settings = flags.settings()
+    plans = [blueprint(case) for case in flags.cases(targets)]
+    fields: list[LabelledErf] = []
+    failed = False
+    with progress() as tell:
+        for plan in plans:
+            tell(f"{plan.name}: {len(fields) + 1} of {len(plans)}")
+            try:
+                build: Any = plan.module() if plan.case.weights or plan.case.pretrained else plan.module
+                erf = measure_erf(build, plan.shapes()[0], settings, device=plan.case.device)
+            except KeyboardInterrupt:
+                fail(f"interrupted; {len(fields)} of {len(plans)} receptive fields are complete")
+                return fields, True
+            except ConvbenchError as error:
+                if len(plans) == 1:
+                    raise
+                warn(f"{plan.name}: {error}")
+                failed = True
+                continue
+            fields.append(LabelledErf(plan.name, erf))
+            for message in erf.warnings:
+                warn(f"{plan.name}: {message}")
+            if erf.reason is not None:
+                note(f"{plan.name}: computed on the whole image: {erf.reason}")
+    return fields, failed
+
+
+def _save(paths: Sequence[Path] | None, fields: Sequence[LabelledErf]) -> None:
+    from convbench.environment import environment
+    from convbench.report.erf_table import write_erfs
+
+    for path in paths or ():
+        write_erfs(path, fields, json.loads(json.dumps(environment().to_json(), default=str)), command())
+        note(f"wrote {path}")

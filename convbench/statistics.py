@@ -1,0 +1,162 @@
+"""Intervals for medians and ratios of times, and the verdict on them.
+
+Times of calls are skewed and have outliers, so that one process is summarised by its median with the interval that
+order statistics give, which assumes nothing about the distribution. Calls of one process share its memory layout and
+its neighbours, so that the process is the unit of replication: processes are combined by a t interval on logarithms.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from statistics import NormalDist
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Verdict = Literal["faster", "slower", "same", "unclear"]
+
+CONFIDENCE = 0.95
+_EXACT_UP_TO = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """An estimate with the bounds of its confidence interval."""
+
+    centre: float
+    low: float
+    high: float
+
+    @property
+    def half_width(self) -> float:
+        """Half the distance between the bounds."""
+        return (self.high - self.low) / 2
+
+    @property
+    def exp(self) -> Interval:
+        """Of a logarithm: the interval of the quantity itself."""
+        return Interval(math.exp(self.centre), math.exp(self.low), math.exp(self.high))
+
+
+@dataclass(frozen=True, slots=True)
+class Replicated(Interval):
+    """A mean over processes. ``degrees_of_freedom`` is infinite where the interval is not from a t distribution."""
+
+    standard_error: float
+    degrees_of_freedom: float
+
+
+@lru_cache(maxsize=256)
+def median_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
+    """Ranks (from 0) of the two of ``n`` sorted samples that enclose the median with at least ``confidence``.
+
+    The number of samples below the median is binomial with p = 1/2, so that the k-th smallest and the k-th largest
+    enclose it with probability 1 − 2·P(B < k). Fewer than 6 samples cannot reach 95%: then the extremes are given,
+    whose coverage is 1 − 2^(1 − n).
+    Exact, in whole numbers, up to 10,000 samples, and the normal limit above; scipy.stats.binom gives the same and
+    takes a worker 0.3 s to import.
+
+    Source: David & Nagaraja, Order Statistics, 3rd ed., section 7.1.
+    """
+    if n < 1:
+        raise ValueError(f"an interval needs at least one sample, got {n}")
+    if n > _EXACT_UP_TO:
+        k = int((n - NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(n)) / 2)
+    else:
+        k, tail, term = 0, 0, 1
+        allowed = int((1 - confidence) / 2 * 2**53) << n >> 53
+        while 2 * (k + 1) <= n and tail + term <= allowed:
+            tail += term
+            term = term * (n - k) // (k + 1)
+            k += 1
+    low = max(k - 1, 0)
+    return low, n - 1 - low
+
+
+def median_interval(samples: NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
+    """The median of ``samples``, shape (n,), with its order-statistic interval."""
+    low, high = median_ranks(len(samples), confidence)
+    ordered = np.sort(samples)
+    return Interval(float(np.median(ordered)), float(ordered[low]), float(ordered[high]))
+
+
+def log_ratio_interval(times: NDArray[Any], baseline: NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
+    """Median of log(times / baseline) over pairs taken in the same round, both of shape (n,)."""
+    return median_interval(np.log(times) - np.log(baseline), confidence)
+
+
+def outlier_share(samples: NDArray[Any]) -> float:
+    """Share of samples beyond Tukey's fences, 1.5 interquartile ranges outside the quartiles.
+
+    Source: Tukey, Exploratory Data Analysis, 1977, section 2E.
+    """
+    q1, q3 = np.quantile(samples, [0.25, 0.75])
+    reach = 1.5 * (q3 - q1)
+    return float(np.mean((samples < q1 - reach) | (samples > q3 + reach)))
+
+
+def replicate(estimates: Sequence[Interval], confidence: float = CONFIDENCE) -> Replicated:
+    """Mean of one estimate a process, with its t interval.
+
+    The spread between processes contains that within them, so that the interval is never narrower than the processes'
+    own intervals allow: a handful of medians that agree by chance proves nothing. One process has only its own.
+    """
+    from scipy.special import stdtrit
+
+    normal = float(stdtrit(math.inf, 0.5 + confidence / 2))
+    count = len(estimates)
+    if count == 1:
+        only = estimates[0]
+        return Replicated(only.centre, only.low, only.high, only.half_width / normal, math.inf)
+    centres = np.array([estimate.centre for estimate in estimates])
+    centre = float(centres.mean())
+    error = float(centres.std(ddof=1)) / math.sqrt(count)
+    half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
+    within = math.sqrt(sum(estimate.half_width**2 for estimate in estimates)) / count
+    if within > half:
+        return Replicated(centre, centre - within, centre + within, within / normal, math.inf)
+    return Replicated(centre, centre - half, centre + half, error, count - 1)
+
+
+def beyond_margin(log_ratio: Replicated, margin: float) -> float:
+    """Two-sided p-value against the hypothesis that the true ratio is within 1 + ``margin`` either way."""
+    from scipy.special import stdtr
+
+    excess = abs(log_ratio.centre) - math.log1p(margin)
+    if excess <= 0:
+        return 1.0
+    if log_ratio.standard_error == 0:
+        return 0.0
+    return float(2 * stdtr(log_ratio.degrees_of_freedom, -excess / log_ratio.standard_error))
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """Adjusted p-values: those below α are the hypotheses that Holm's step-down procedure rejects.
+
+    Source: Holm, Scandinavian Journal of Statistics 6 (1979), 65–70.
+    """
+    order = sorted(range(len(p_values)), key=p_values.__getitem__)
+    adjusted = [0.0] * len(p_values)
+    reached = 0.0
+    for rank, index in enumerate(order):
+        reached = max(reached, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = reached
+    return adjusted
+
+
+def verdict(log_ratio: Interval, margin: float, adjusted_p: float, confidence: float = CONFIDENCE) -> Verdict:
+    """``faster`` or ``slower`` if the ratio lies beyond the margin and stays so after the adjustment for many targets;
+    ``same`` if its interval lies within; else ``unclear``."""
+    limit = math.log1p(margin)
+    if adjusted_p < 1 - confidence:
+        if log_ratio.high < -limit:
+            return "faster"
+        if log_ratio.low > limit:
+            return "slower"
+    if -limit <= log_ratio.low and log_ratio.high <= limit:
+        return "same"
+    return "unclear"
