@@ -59,7 +59,7 @@ def print_table(table: Table) -> None:
     """Print a table as wide as it needs: rich would fold cells at the terminal's width or, piped, at 80 columns."""
     from rich.console import Console
 
-    wide = Console(highlight=False, width=max(out().width, needed_width(table)))
+    wide = Console(highlight=False, markup=False, width=max(out().width, needed_width(table)))
     wide.print(table, crop=False)
 
 

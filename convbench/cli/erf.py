@@ -249,9 +249,11 @@ def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[Label
 
 
 def _save(paths: Sequence[Path] | None, fields: Sequence[LabelledErf]) -> None:
+    if not paths or not fields:
+        return
     from convbench.environment import environment
     from convbench.report.erf_table import write_erfs
 
-    for path in paths or ():
+    for path in paths:
         write_erfs(path, fields, json.loads(json.dumps(environment().to_json(), default=str)), command())
         note(f"wrote {path}")
