@@ -62,7 +62,9 @@ class ErfFlags:
         "signs"
     )
     layer: Annotated[str | None, typer.Option("--layer", help="Probe a submodule, such as stages.2.5.")] = None
-    depth: Annotated[int, typer.Option("--depth", help="Stack the target this many times.")] = 1
+    depth: Annotated[
+        list[int] | None, typer.Option("--depth", help="Stack the target this many times; repeatable.  [default: 1]")
+    ] = None
     layer_scale: Annotated[
         float | None, typer.Option("--layer-scale", help="Value for layer scales that are still untrained.")
     ] = None
@@ -96,8 +98,8 @@ class ErfFlags:
             for name in expand_targets(targets)
         ]
 
-    def settings(self) -> ErfSettings:
-        """How the fields are measured. Raises UsageError."""
+    def settings(self) -> list[ErfSettings]:
+        """How the fields are measured, once for each depth. Raises UsageError."""
         from convbench.measures.erf import ErfSettings, inputs_from
 
         chosen: dict[str, Any] = {
@@ -116,15 +118,14 @@ class ErfFlags:
         }
         if self.weights is not None or self.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
-        evaluation: Any = "full" if self.full else "auto"
-        mode: Any = self.mode
-        return ErfSettings(**chosen, seed=self.seed, mode=mode, inputs=inputs_from(self.inputs), evaluation=evaluation)
+        chosen |= {"mode": self.mode, "evaluation": "full" if self.full else "auto", "inputs": inputs_from(self.inputs)}
+        return [ErfSettings(**chosen, seed=self.seed, depth=depth) for depth in dict.fromkeys(self.depth or [1])]
 
 
 _PLOT_EXAMPLES = """\b
 Examples:
   convbench erf plot
-  convbench erf plot MRFA PyConv --dim 64 --depth 4 -o depth4.pdf
+  convbench erf plot MRFA PyConv --depth 1 --depth 4 -o depth.pdf
   convbench erf plot uniconvnet_a --layer-scale 1 --seeds 1
 """
 _PICTURES = (".png", ".svg", ".pdf")
@@ -221,21 +222,20 @@ def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[Label
     if flags.device == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
     require_device(flags.device)
-    settings = flags.settings()
-    plans = [blueprint(case) for case in flags.cases(targets)]
+    wanted = [(blueprint(case), settings) for case in flags.cases(targets) for settings in flags.settings()]
     fields: list[LabelledErf] = []
     failed = False
     with progress() as tell:
-        for plan in plans:
-            tell(f"{plan.name}: {len(fields) + 1} of {len(plans)}")
+        for plan, settings in wanted:
+            tell(f"{plan.name}: {len(fields) + 1} of {len(wanted)}")
             try:
                 build: Any = plan.module() if plan.case.weights or plan.case.pretrained else plan.module
                 erf = measure_erf(build, plan.shapes()[0], settings, device=plan.case.device)
             except KeyboardInterrupt:
-                fail(f"interrupted; {len(fields)} of {len(plans)} receptive fields are complete")
+                fail(f"interrupted; {len(fields)} of {len(wanted)} receptive fields are complete")
                 return fields, True
             except ConvbenchError as error:
-                if len(plans) == 1:
+                if len(wanted) == 1:
                     raise
                 warn(f"{plan.name}: {error}")
                 failed = True
