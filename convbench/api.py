@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from convbench.subject import Subject
     from convbench.measures.erf import ErfSettings
     from convbench.measures.latency import LatencySettings
     from convbench.run.measure import Plan
+    from convbench.subject import Subject
 
 
 def profile(

@@ -8,10 +8,10 @@ from typing import Any
 
 from torch import nn
 
-from convbench.subject import Blueprint
 from convbench.case import Case
 from convbench.errors import OptionError, TargetError, UnknownNameError, nearest
 from convbench.registry import Reference
+from convbench.subject import Blueprint
 from convbench.targets import require_extra
 
 

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convblocks import checks
+from convblocks.execution import is_recorded, needs_grad, on_cpu
 
 POINTS = 9
 # Four bilinear taps and one mask product, for each sampled value.
@@ -30,11 +31,9 @@ def deformable_sample(value: Tensor, offset: Tensor, mask: Tensor, groups: int) 
     dtype = value.dtype
     if dtype in (torch.float16, torch.bfloat16):
         value, offset, mask = value.float(), offset.float(), mask.float()
-    tensors = (value, offset, mask)
-    needs_grad = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
-    one_lookup = value.device.type in ("cpu", "meta") and not (needs_grad or torch.compiler.is_compiling())
-    sampled = (_sample_by_lookup if one_lookup else _sample_by_grid)(value, offset, mask, groups)
-    return sampled.to(dtype)
+    lookup = on_cpu(value) and not (is_recorded() or needs_grad(value, offset, mask))
+    sample = _sample_by_lookup if lookup else _sample_by_grid
+    return sample(value, offset, mask, groups).to(dtype)
 
 
 def _neighbours(size: int, step: Tensor, device: torch.device) -> Tensor:

@@ -6,13 +6,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from convblocks.execution import is_recorded, needs_grad, on_cpu
+
+# Up to this many channels the CPU's fused kernel, which vectorises over them, is slower than whole-map operators.
+_FEW_CHANNELS = 48
+
 
 class LayerNorm2d(nn.Module):
     """LayerNorm over the channels at each pixel: (N, C, H, W) → (N, C, H, W).
 
     y = (x − mean) / sqrt(var + eps) · weight + bias, with the biased variance over C. The fused kernel runs on a
-    channels-last view, so that no temporary of the input's size is made but its result, and half precision accumulates
-    in float32. The result is in channels-last memory format, which the 1×1 and depthwise convs that follow prefer.
+    channels-last view: no temporary of the input's size but the result, which is channels last (the 1×1 and depthwise
+    convs that follow prefer it), and half precision accumulates in float32. Narrow channels-first maps without
+    gradients on the CPU stay channels first and take two buffers, written in place.
 
     Parameters ``weight`` and ``bias``: (C,).
     """
@@ -25,8 +31,20 @@ class LayerNorm2d(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, C, H, W), any memory format and floating dtype."""
+        if self._stays_channels_first(x):
+            return self._in_two_buffers(x)
         pixels_first = x.permute(0, 2, 3, 1)
         return F.layer_norm(pixels_first, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
+
+    def _stays_channels_first(self, x: Tensor) -> bool:
+        narrow = x.shape[1] <= _FEW_CHANNELS and x.shape[2] * x.shape[3] > _FEW_CHANNELS and x.is_contiguous()
+        exact = x.dtype in (torch.float32, torch.float64)
+        return narrow and exact and on_cpu(x) and not (is_recorded() or needs_grad(x, self.weight, self.bias))
+
+    def _in_two_buffers(self, x: Tensor) -> Tensor:
+        centred = x - x.mean(1, keepdim=True)
+        scale = centred.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
+        return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, eps={self.eps}"

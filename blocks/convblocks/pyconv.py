@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convblocks import checks
+from convblocks.execution import on_cpu
 
 KERNEL_SIZES = (3, 5, 7, 9)
 GROUPS = (1, 4, 8, 16)
@@ -89,7 +90,7 @@ class _Pyramid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in, H, W)."""
-        if self.wants_channels_last and x.device.type in ("cpu", "meta"):
+        if self.wants_channels_last and on_cpu(x):
             x = x.contiguous(memory_format=torch.channels_last)
         return torch.cat([level(x) for level in self.level_modules()], dim=1)
 

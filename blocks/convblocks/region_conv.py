@@ -7,7 +7,8 @@ import math
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.jit import is_tracing  # type: ignore[attr-defined]
+
+from convblocks.execution import is_recorded, needs_grad
 
 # Evaluating one filter a pixel costs a gather and a small matrix product for each region; below this many MACs saved
 # for each of them the all-regions form is as fast.
@@ -26,8 +27,7 @@ def region_conv(x: Tensor, filters: Tensor, guide: Tensor, stride: int, padding:
     not depend on data (meta and fake tensors, tracing, compilation, export) and on other devices than the CPU.
     Otherwise each pixel meets one filter: the same result but for the order of summation.
     """
-    operands = (x, filters, guide)
-    if torch.is_grad_enabled() and any(operand.requires_grad for operand in operands):
+    if needs_grad(x, filters, guide):
         return _straight_through(_every_region(x, filters, stride, padding), guide)
     if _data_may_be_read(x) and _worth_sorting(filters, guide):
         return _one_region_a_pixel(x, filters, guide, stride, padding)
@@ -38,8 +38,7 @@ def region_conv(x: Tensor, filters: Tensor, guide: Tensor, stride: int, padding:
 
 def _data_may_be_read(x: Tensor) -> bool:
     """Whether x is a plain tensor in CPU memory, outside tracing and compilation."""
-    recorded = torch.compiler.is_compiling() or is_tracing()  # type: ignore[no-untyped-call]
-    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not recorded
+    return type(x) in (Tensor, nn.Parameter) and x.device.type == "cpu" and not is_recorded()
 
 
 def _worth_sorting(filters: Tensor, guide: Tensor) -> bool:

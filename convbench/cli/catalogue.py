@@ -60,9 +60,9 @@ Examples:
 @app.command(epilog=_SHOW_EXAMPLES)
 def show(target: Target, dim: Dim = None, option: Options = None) -> None:
     """Print a target's paper, signature, options with their defaults, and parameter tree."""
-    from convbench.subject import blueprint
     from convbench.case import Case, parse_options
     from convbench.registry import resolve
+    from convbench.subject import blueprint
     from convbench.targets import load_factory
 
     case = Case(target, dim=dim, options=tuple(parse_options(option or ()).items()))

@@ -110,7 +110,6 @@ class ErfFlags:
                 "statistic",
                 "probe",
                 "layer",
-                "depth",
                 "layer_scale",
                 "precision",
                 "dtype",
@@ -214,10 +213,10 @@ def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
 
 def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], bool]:
     """The fields that could be measured, and whether any could not; Ctrl-C keeps those that were complete."""
-    from convbench.subject import blueprint
     from convbench.devices import require_device
     from convbench.measures.erf import measure_erf
     from convbench.report.erf_plot import LabelledErf
+    from convbench.subject import blueprint
 
     if flags.device == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")

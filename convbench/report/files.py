@@ -1,41 +1,47 @@
-"""Records as files: one exporter a format, chosen by the suffix. Numbers are written as they are, never formatted."""
+"""Records as files: the suffix picks the format. Numbers are written as they are, never formatted."""
 
 from __future__ import annotations
 
-import csv
-import io
-import json
+import importlib.util
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from convbench.errors import OutputError, nearest
-from convbench.records import COLUMNS, Record
+from convbench.errors import MissingExtraError, OutputError, nearest
+from convbench.report.document import Report
+from convbench.report.formats.csv_file import to_csv
+from convbench.report.formats.json_file import to_json
+from convbench.report.formats.latex import to_latex
+from convbench.report.formats.markdown import to_markdown
 
-Row = Mapping[str, Any]
+__all__ = ["EXPORTERS", "Exporter", "Report", "check_outputs", "check_writable", "write", "write_atomically"]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """What a file holds: records, where they were measured, and break-downs by name (``modules``, ``operators``)."""
+class Exporter:
+    """How a format is written.
 
-    records: Sequence[Record]
-    environment: Mapping[str, Any] = field(default_factory=dict)
-    sections: Mapping[str, Sequence[Row]] = field(default_factory=dict)
-    command: str = ""
+    render: the contents of the file under ``""``, and of files beside it under the names of the break-downs they hold.
+    package, extra: the optional dependency that it needs and the extra that brings it.
+    """
+
+    render: Callable[[Report], Mapping[str, str | bytes]]
+    package: str | None = None
+    extra: str = ""
 
 
 def check_outputs(paths: Iterable[Path]) -> None:
-    """Raise OutputError, before anything is measured, for a path that could not be written afterwards."""
+    """Raise UsageError, before anything is measured, for a path that could not be written afterwards."""
     for path in paths:
-        if path.suffix.lower() not in EXPORTERS:
+        exporter = EXPORTERS.get(path.suffix.lower())
+        if exporter is None:
             raise OutputError(
                 f"{path}: no format has the suffix {path.suffix!r}.{nearest(path.suffix, EXPORTERS)} "
                 f"Accepted: {', '.join(EXPORTERS)}"
             )
+        _require_package(path, exporter)
         check_writable(path)
 
 
@@ -57,15 +63,25 @@ def check_writable(path: Path) -> None:
 def write(path: Path, report: Report) -> list[Path]:
     """Write ``report`` in the format of ``path``'s suffix; each file appears whole or not at all.
 
-    Returns the files written: a CSV file holds one table, so break-downs get files of their own beside it.
-    Raises OutputError.
+    Returns the files written: a CSV or Parquet file holds one table, so break-downs get files of their own beside it.
+    Raises OutputError, and MissingExtraError where the format's package is not installed.
     """
-    return EXPORTERS[path.suffix.lower()](path, report)
+    exporter = EXPORTERS[path.suffix.lower()]
+    _require_package(path, exporter)
+    written = []
+    for name, content in exporter.render(report).items():
+        place = path.with_suffix(f".{name}{path.suffix}") if name else path
+        write_atomically(place, content)
+        written.append(place)
+    return written
 
 
 def write_atomically(path: Path, content: str | bytes) -> None:
-    """Replace ``path`` in one step. Raises OutputError, leaving the old file, when the disk is full or read-only."""
-    data = content.encode() if isinstance(content, str) else content
+    """Replace ``path`` in one step. Raises OutputError, leaving the old file, when the disk is full or read-only.
+
+    A character that UTF-8 cannot hold (half of a broken file name in an error's text) is written as its escape.
+    """
+    data = content.encode(errors="backslashreplace") if isinstance(content, str) else content
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.write_bytes(data)
@@ -75,67 +91,28 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def filled_columns(records: Sequence[Record]) -> list[str]:
-    """The columns that at least one record fills, in schema order."""
-    return [name for name in COLUMNS if any(getattr(record, name) is not None for record in records)]
+def _require_package(path: Path, exporter: Exporter) -> None:
+    if exporter.package is not None and importlib.util.find_spec(exporter.package) is None:
+        raise MissingExtraError(exporter.package, exporter.extra, f"{path}: writing {path.suffix}")
 
 
-def _csv(path: Path, report: Report) -> list[Path]:
-    write_atomically(path, _csv_text(COLUMNS, [record.to_row() for record in report.records]))
-    written = [path]
-    for name, rows in report.sections.items():
-        beside = path.with_suffix(f".{name}{path.suffix}")
-        write_atomically(beside, _csv_text(_keys(rows), rows))
-        written.append(beside)
-    return written
+def _parquet(report: Report) -> Mapping[str, bytes]:
+    from convbench.report.formats.parquet import to_parquet
+
+    return to_parquet(report)
 
 
-def _csv_text(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([_csv_cell(row.get(name)) for name in columns] for row in rows)
-    return buffer.getvalue()
+def _page(report: Report) -> Mapping[str, str]:
+    from convbench.report.page import render_page
+
+    return {"": render_page(report)}
 
 
-def _csv_cell(value: Any) -> Any:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return "" if value is None else value
-
-
-def _json(path: Path, report: Report) -> list[Path]:
-    content: dict[str, Any] = {
-        "environment": dict(report.environment),
-        "records": [record.to_row() for record in report.records],
-    }
-    if report.command:
-        content["command"] = report.command
-    content |= {name: list(rows) for name, rows in report.sections.items()}
-    write_atomically(path, json.dumps(content, indent=2, ensure_ascii=False, default=str) + "\n")
-    return [path]
-
-
-def _markdown(path: Path, report: Report) -> list[Path]:
-    columns = filled_columns(report.records)
-    parts = [_markdown_table(columns, [record.to_row() for record in report.records])]
-    parts += [f"## {name}\n\n{_markdown_table(_keys(rows), rows)}" for name, rows in report.sections.items()]
-    if report.command:
-        parts.append(f"Made by `{report.command}`.\n")
-    write_atomically(path, "\n".join(parts))
-    return [path]
-
-
-def _markdown_table(columns: Sequence[str], rows: Iterable[Row]) -> str:
-    lines = ["| " + " | ".join(columns) + " |", "|" + " --- |" * len(columns)]
-    for row in rows:
-        cells = (str(_csv_cell(row.get(name))).replace("|", "\\|").replace("\n", " ") for name in columns)
-        lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
-
-
-def _keys(rows: Sequence[Row]) -> list[str]:
-    return list(dict.fromkeys(key for row in rows for key in row))
-
-
-EXPORTERS: dict[str, Callable[[Path, Report], list[Path]]] = {".csv": _csv, ".json": _json, ".md": _markdown}
+EXPORTERS: dict[str, Exporter] = {
+    ".csv": Exporter(to_csv),
+    ".json": Exporter(to_json),
+    ".md": Exporter(to_markdown),
+    ".tex": Exporter(to_latex),
+    ".parquet": Exporter(_parquet, "pyarrow", "parquet"),
+    ".html": Exporter(_page, "jinja2", "html"),
+}

@@ -13,12 +13,12 @@ from convbench.errors import CaseTimeout, MeasurementError, OutOfMemory, UsageEr
 from convbench.records import Record, format_options, format_shapes, timestamp
 
 if TYPE_CHECKING:
-    from convbench.subject import Subject
     from convbench.measures.cost import Cost
     from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import Latency, LatencyComparison, LatencySettings, Ratio
     from convbench.measures.memory import Memory
     from convbench.measures.params import Params
+    from convbench.subject import Subject
 
 Measure = Literal["params", "cost", "latency", "memory", "erf"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -153,8 +153,8 @@ def compare_cases(
     All cases are built before anything is measured, so that a wrong request costs no time.
     Raises UsageError, and Interrupted with what was complete.
     """
-    from convbench.subject import blueprint
     from convbench.devices import require_device
+    from convbench.subject import blueprint
 
     for case in cases:
         require_device(case.device)
@@ -174,9 +174,9 @@ def compare_cases(
 
 def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
     """All but latency: what does not need the machine for itself."""
-    from convbench.subject import make_subject
     from convbench.measures.cost import measure_cost
     from convbench.measures.params import measure_params
+    from convbench.subject import make_subject
 
     if outcome.subject is None:
         progress(f"{outcome.case.target}: building")
@@ -213,8 +213,8 @@ def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
 
 
 def _erf(subject: Subject, plan: Plan) -> Erf | None:
-    from convbench.subject import blueprint
     from convbench.measures.erf import ErfSettings, measure_erf
+    from convbench.subject import blueprint
 
     settings = plan.erf or ErfSettings()
     if len(subject.shapes) != 1 or len(subject.shapes[0]) != 4:

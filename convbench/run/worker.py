@@ -25,6 +25,7 @@ Job = Callable[[Mapping[str, Any], Send], Any]
 JOBS: dict[str, str] = {
     "latency": "convbench.timing.job:run",
     "instructions": "convbench.timing.instructions:run",
+    "memory_high_water": "convbench.measures.memory.high_water:run",
 }
 """Every job by name: ``"module:function"`` of a `Job`, imported in the worker alone."""
 
