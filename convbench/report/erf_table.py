@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from convbench.measures.erf import Erf
     from convbench.report.erf_plot import LabelledErf
 
+_SIGNED = ("offset", "orientation", "kurtosis")  # ratios of these mean nothing
 _SETUP = ("statistic", "probe", "mode", "depth", "layer", "inputs", "initialisations", "samples", "dtype", "method")
 
 
@@ -42,7 +43,7 @@ def compare_table(fields: Sequence[LabelledErf]) -> Table:
         cells = [_value(base)]
         for field in fields[1:]:
             value = getattr(field.erf.metrics, metric.name)
-            comparable = base and value is not None and metric.metadata["unit"] in ("px", "px²", "")
+            comparable = base and value is not None and not metric.name.startswith(_SIGNED)
             cells.append(f"{_value(value)} (×{significant(value / base, 3)})" if comparable else _value(value))
         table.add_row(_title(metric), *cells, "")
     for name in _SETUP:
@@ -113,10 +114,14 @@ def _metrics(erf: Erf) -> list[Any]:
 
 
 def _table(fields: Sequence[LabelledErf], last: str) -> Table:
-    table = Table("figure", *(field.label for field in fields), last, box=None, header_style="bold", pad_edge=False)
+    table = Table("figure", *map(_heading, fields), last, box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1:-1]:
         column.justify = "right"
     return table
+
+
+def _heading(field: LabelledErf) -> str:
+    return field.label if field.erf.depth == 1 else f"{field.label}, {field.erf.depth} deep"
 
 
 def _title(metric: Any) -> str:

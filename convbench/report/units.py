@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 _SI = ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BINARY = ((2**40, "TiB"), (2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
@@ -39,9 +41,7 @@ def milliseconds(value: float | None) -> str:
 
 def significant(value: float, digits: int = 4) -> str:
     """``value`` with ``digits`` significant digits and no exponent: ``112.5``, ``0.6342``, ``70.30``."""
-    if value == 0:
-        return "0"
-    magnitude = len(str(int(abs(value)))) if abs(value) >= 1 else 0
-    if magnitude:
-        return f"{value:,.{max(digits - magnitude, 0)}f}"
-    return f"{float(f'{value:.{digits}g}'):.6f}".rstrip("0")
+    if value == 0 or not math.isfinite(value):
+        return f"{value:g}"
+    exponent = math.floor(math.log10(abs(value)))
+    return f"{value:,.{max(digits - 1 - exponent, 0)}f}"
