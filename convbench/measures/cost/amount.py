@@ -1,0 +1,85 @@
+"""What a cost rule reads (shapes) and what it gives (amounts)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from math import prod
+
+import torch
+
+
+class Shape(tuple[int, ...]):
+    """A tensor as a cost rule sees it: its sizes, with the dtype and the number of elements that memory holds.
+
+    ``stored`` is smaller than ``numel()`` where a dimension was expanded: such a tensor is read once per stored element.
+    """
+
+    dtype: torch.dtype
+    stored: int
+
+    def __new__(cls, sizes: Iterable[int], dtype: torch.dtype = torch.float32, stored: int | None = None) -> Shape:
+        shape = super().__new__(cls, sizes)
+        shape.dtype = dtype
+        shape.stored = prod(shape) if stored is None else stored
+        return shape
+
+    @classmethod
+    def of(cls, tensor: torch.Tensor) -> Shape:
+        """The shape of any strided tensor; other layouts count as fully stored."""
+        sizes = tensor.shape
+        if tensor.layout is not torch.strided:
+            return cls(sizes, tensor.dtype)
+        stored = prod(size for size, step in zip(sizes, tensor.stride(), strict=True) if step)
+        return cls(sizes, tensor.dtype, 0 if 0 in sizes else stored)
+
+    def numel(self) -> int:
+        """Number of elements as the operator sees them."""
+        return prod(self)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes in memory: stored elements times the size of one."""
+        return self.stored * self.dtype.itemsize
+
+    @property
+    def is_float(self) -> bool:
+        """True for real and complex floating-point elements."""
+        return self.dtype.is_floating_point or self.dtype.is_complex
+
+
+@dataclass(frozen=True, slots=True)
+class Amount:
+    """What one call of an operator costs.
+
+    macs: multiply–accumulates of convolutions and matrix products, biases not counted.
+    sampling_macs: multiply–accumulates of interpolated sampling (weights times neighbours).
+    other_flops: floating-point operations besides the two of each multiply–accumulate.
+    padding_macs: the part of ``macs`` that meets padding: a factor is a padded zero, or the result is cropped.
+    extra_bytes: traffic beyond "inputs read once, outputs written once" (running statistics written back).
+    """
+
+    macs: int = 0
+    sampling_macs: int = 0
+    other_flops: int = 0
+    padding_macs: int = 0
+    extra_bytes: int = 0
+
+    @property
+    def flops(self) -> int:
+        """Every floating-point operation: two for each multiply–accumulate, and the others."""
+        return 2 * (self.macs + self.sampling_macs) + self.other_flops
+
+
+def shapes_in(value: object) -> Iterator[Shape]:
+    """Every shape in an argument or a result, lists and tuples entered."""
+    if isinstance(value, Shape):
+        yield value
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            yield from shapes_in(item)
+
+
+def first_shape(value: object) -> Shape:
+    """The first tensor of a result; an empty shape of no elements if there is none."""
+    return next(shapes_in(value), Shape((0,)))

@@ -1,0 +1,41 @@
+"""Global state that a forward pass may move, put back afterwards: random generators, warning filters, dispatch modes."""
+
+from __future__ import annotations
+
+import random
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import torch
+from torch.utils import _python_dispatch
+
+
+@contextmanager
+def isolated() -> Iterator[None]:
+    """Restore, also after an exception, what other code would notice; modes that are active outside do not apply."""
+    generator = torch.get_rng_state()
+    python_generator = random.getstate()
+    numpy = sys.modules.get("numpy")
+    numpy_generator = numpy.random.get_state() if numpy is not None else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    filters = warnings.filters[:]
+    try:
+        with _without_outer_modes():
+            yield
+    finally:
+        torch.set_rng_state(generator)
+        random.setstate(python_generator)
+        if numpy is not None:
+            numpy.random.set_state(numpy_generator)
+        if cuda is not None:
+            torch.cuda.set_rng_state_all(cuda)
+        if warnings.filters != filters:
+            warnings.filters[:] = filters  # type: ignore[index]
+
+
+def _without_outer_modes():  # type: ignore[no-untyped-def]
+    if torch._C._len_torch_dispatch_stack():
+        return _python_dispatch._disable_current_modes()
+    return nullcontext()

@@ -1,0 +1,164 @@
+"""Counting a module: on meta tensors if they will do, on fake ones if not, by a real run where shapes depend on data."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from convbench.errors import MeasurementError, UsageError
+from convbench.measures.cost.counter import CostCounter
+from convbench.measures.cost.execution import Pass, run, tensors_in
+from convbench.measures.cost.failure import explain
+from convbench.measures.cost.isolation import isolated
+from convbench.measures.cost.ledger import assemble
+from convbench.measures.cost.modules import ModuleTree
+from convbench.measures.cost.result import Cost
+from convbench.measures.cost.shadow import CopyTensor, meta_copy, real_copy, shadow, shadow_inputs
+
+Method = Literal["meta", "fake", "real"]
+
+
+class CostError(MeasurementError):
+    """A cost that cannot be stated as asked: operators without a rule under ``strict``, or data that is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    module: nn.Module
+    args: tuple[object, ...]
+    kwargs: Mapping[str, object]
+    training: bool
+    input_grad: bool
+    autocast: torch.dtype | None
+
+
+def measure_cost(
+    module: nn.Module,
+    args: tuple[object, ...],
+    kwargs: Mapping[str, object] | None = None,
+    *,
+    training: bool = False,
+    input_grad: bool = True,
+    autocast: torch.dtype | None = None,
+    strict: bool = False,
+) -> Cost:
+    """Cost of ``module(*args, **kwargs)``, counted without computing it and without touching the module.
+
+    args, kwargs: the inputs; their tensors, and the module's, may be real, fake or meta: only shapes are used, unless
+        an operator's result depends on values; then a copy is really run, and ``Cost.method`` says so.
+    training: forward and backward, in the train or eval mode that each submodule is in. Gradients are counted for
+        parameters that require one, and for floating inputs if ``input_grad`` (a block inside a network).
+    autocast: run under ``torch.autocast`` with this dtype.
+    strict: raise instead of giving a lower bound.
+
+    Raises ShapeError, naming the layer and the shape that reached it, if the module rejects the input; CostError, naming
+    the operators, if some have no rule under ``strict``, or if shapes depend on data and there is none (meta tensors).
+    """
+    if not isinstance(module, nn.Module):
+        raise UsageError(f"measure_cost takes an nn.Module, got {type(module).__name__}")
+    if isinstance(args, Tensor) or not isinstance(args, (tuple, list)):
+        raise UsageError(f"args is the tuple of forward's arguments, got {type(args).__name__}: write (x,) for one input")
+    module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators it was made from are counted
+    request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast or _outer_autocast())
+    with isolated():
+        cost = _first_that_works(request)
+    if strict and cost.uncounted:
+        names = ", ".join(f"{item.name} ({item.calls} calls)" for item in cost.uncounted)
+        raise CostError(
+            f"no cost rule for {names}: the total would be a lower bound; "
+            "register one with @register_cost('namespace::operator'), or count without strict"
+        )
+    return cost
+
+
+class _UnsuitableError(Exception):
+    """These tensors will not do for this module; the message says why."""
+
+
+def _first_that_works(request: _Request) -> Cost:
+    methods = _methods(request)
+    reason: str | None = None
+    for method in methods:
+        try:
+            return _count(request, method, reason, last=method == methods[-1])
+        except _UnsuitableError as unsuitable:
+            reason = str(unsuitable)
+    raise CostError(f"{reason}; without values this cannot be counted: pass real tensors and a module that has its weights")
+
+
+def _methods(request: _Request) -> list[Method]:
+    """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values."""
+    tensors = (*request.module.parameters(), *request.module.buffers(), *tensors_in((request.args, dict(request.kwargs))))
+    methods: list[Method] = ["fake"] if request.autocast is not None else ["meta", "fake"]
+    if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in tensors):
+        methods.append("real")
+    return methods
+
+
+def _count(request: _Request, method: Method, reason: str | None, *, last: bool, accumulate: bool = False) -> Cost:
+    with ExitStack() as stack:
+        copy_tensor = stack.enter_context(_tensors_of(method))
+        double = shadow(request.module, copy_tensor)
+        args, kwargs = shadow_inputs((request.args, dict(request.kwargs)), copy_tensor, input_grad=request.input_grad)
+        tree = ModuleTree(double)
+        counter = CostCounter(tree, on_meta=method == "meta")
+        if request.autocast is not None:
+            stack.enter_context(torch.autocast(_device_type(request), request.autocast))
+        try:
+            done = run(counter, double, args, kwargs, training=request.training, accumulate=accumulate)
+        except Exception as error:
+            if "use_reentrant" in str(error) and not accumulate:
+                return _count(request, method, reason, last=last, accumulate=True)
+            why = _unsuitable(counter, error, method)
+            if why is not None and (not last or method != "real"):
+                raise _UnsuitableError(why) from error
+            raise explain(error, tree, tensors_in((args, kwargs))) from error
+    return assemble(double, done, training=request.training, method=method, reason=reason)
+
+
+@contextmanager
+def _tensors_of(method: Method) -> Iterator[CopyTensor]:
+    """How tensors are doubled for a method, and the mode that has to be active meanwhile."""
+    if method == "meta":
+        yield meta_copy
+    elif method == "real":
+        yield real_copy
+    else:
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield _fake_copy
+
+
+def _fake_copy(tensor: Tensor) -> Tensor:
+    """A fake tensor on the tensor's own device (the CPU for a meta tensor); to be called under the fake mode."""
+    device = torch.device("cpu") if tensor.is_meta else tensor.device
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+
+
+def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> str | None:
+    """Why the failure may be due to tensors without values, or None if the input is at fault."""
+    if counter.needs_data is not None:
+        return f"{counter.needs_data} needs values"
+    said = str(error)
+    if "numpy" in said:
+        return "numpy computes a part"
+    if method == "fake" or any(word in said.lower() for word in ("meta", "view size", "stride", "data-dependent")):
+        return f"it does not run on {method} tensors ({' '.join(said.split())[:160]})"
+    return None
+
+
+def _device_type(request: _Request) -> str:
+    tensors = (*tensors_in(request.args), *request.module.parameters())
+    kind = tensors[0].device.type if tensors else "cpu"
+    return "cpu" if kind == "meta" else kind
+
+
+def _outer_autocast() -> torch.dtype | None:
+    """The dtype of an autocast block around the call."""
+    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None

@@ -1,0 +1,142 @@
+"""What an operator's schema says about its cost, and the price of one call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch._C import DispatchKey
+
+from convbench.measures.cost.amount import Amount, Shape, shapes_in
+from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, UncountedCallError, find
+
+# Created during the forward pass with sizes that may come from the input: they count as depending on the batch.
+_CREATORS = frozenset(
+    f"aten::{name}"
+    for name in (
+        "zeros ones full empty empty_strided new_empty new_empty_strided new_zeros new_ones new_full rand randn randint "
+        "empty_permuted"
+    ).split()
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operator:
+    """An operator's standing facts, read once from its schema and the table."""
+
+    name: str
+    row: Row
+    composite: bool
+    """Made of other operators, which are counted in its stead."""
+    view: bool
+    creates: bool
+    expands: bool
+    written: tuple[int, ...] = ()
+    """Positions of the arguments that it writes to and does not return."""
+    targets: frozenset[str] = frozenset()
+    """Keyword arguments that receive the result (``out=``): written, not read."""
+
+    @classmethod
+    def of(cls, overload: torch._ops.OpOverload) -> Operator:
+        """Facts of an ATen, torchvision or user-defined overload."""
+        schema = overload._schema
+        row = find(schema.name, schema.overload_name)
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(
+            overload.name(), DispatchKey.CompositeImplicitAutograd  # type: ignore[arg-type]
+        ) or DispatchKey.CompositeImplicitAutograd in overload.py_kernels
+        if row is None:
+            row = VIEW if overload.is_view else UNKNOWN
+        returned = {name for result in schema.returns if result.alias_info for name in result.alias_info.before_set}
+        writes = [
+            (position, argument)
+            for position, argument in enumerate(schema.arguments)
+            if argument.alias_info is not None and argument.alias_info.is_write
+        ]
+        return cls(
+            name=schema.name,
+            row=row,
+            composite=composite,
+            view=overload.is_view,
+            creates=schema.name in _CREATORS,
+            expands=schema.name in ("aten::expand", "aten::broadcast_to"),
+            written=tuple(
+                position
+                for position, argument in writes
+                if not argument.kwarg_only and not argument.alias_info.before_set & returned
+            ),
+            targets=frozenset(argument.name for _, argument in writes if argument.kwarg_only),
+        )
+
+    @classmethod
+    def opaque(cls, name: str) -> Operator:
+        """An operator without a schema to read (higher-order operators): unknown."""
+        return cls(name, find(name) or UNKNOWN, composite=False, view=False, creates=False, expands=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """What one call costs, as the counter adds it up."""
+
+    operator: Operator
+    kind: Kind
+    macs: int
+    sampling_macs: int
+    flops: int
+    bytes_moved: int
+    padding_macs: int
+    outputs: tuple[Shape, ...]
+
+
+def price(operator: Operator, args: Sequence[object], kwargs: Mapping[str, object], out: object) -> Price:
+    """Apply the operator's rule to the shapes of one call."""
+    shaped = [_shaped(arg) for arg in args]
+    options = {name: _shaped(value) for name, value in kwargs.items()}
+    targets = [options.pop(name) for name in operator.targets if name in options]
+    result = _shaped(out)
+    kind, amount = operator.row.kind, Amount()
+    try:
+        given = operator.row.price(*shaped, **options, out=result)
+        amount = given if isinstance(given, Amount) else Amount(macs=int(given))
+    except UncountedCallError:
+        kind = Kind.UNKNOWN
+    return Price(
+        operator=operator,
+        kind=kind,
+        macs=amount.macs,
+        sampling_macs=amount.sampling_macs,
+        flops=amount.flops,
+        bytes_moved=_traffic(operator, shaped, options, result or targets) + amount.extra_bytes,
+        padding_macs=amount.padding_macs,
+        outputs=tuple(shapes_in(result)),
+    )
+
+
+def _shaped(value: object) -> Any:
+    """The value with every tensor replaced by its `Shape`."""
+    if isinstance(value, Tensor):
+        return Shape.of(value)
+    if isinstance(value, (list, tuple)):
+        return tuple(_shaped(item) for item in value) if not isinstance(value, list) else [_shaped(item) for item in value]
+    return value
+
+
+def _traffic(operator: Operator, args: Sequence[object], options: Mapping[str, object], out: object) -> int:
+    """Bytes of every input read once and every output written once."""
+    row = operator.row
+    read = 0
+    if row.reads is Reads.ALL:
+        read = sum(shape.nbytes for shape in shapes_in([*args, *options.values()]))
+    elif row.reads is Reads.SOURCE:
+        read = sum(shape.nbytes for shape in shapes_in(args[1:]))
+    elif row.reads is Reads.PICKED:
+        delivered = next(shapes_in(out), Shape((0,)))
+        tables = list(shapes_in([*args, *options.values()]))
+        read = sum(shape.nbytes for shape in tables[1:])
+        read += min(tables[0].nbytes, delivered.numel() * tables[0].dtype.itemsize) if tables else 0
+    if not row.writes:
+        return read
+    unreturned = [args[position] for position in operator.written if position < len(args)]
+    return read + sum(shape.nbytes for shape in (*shapes_in(out), *shapes_in(unreturned)))

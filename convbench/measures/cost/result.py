@@ -1,0 +1,117 @@
+"""What counting gives: figures for the whole, for each operator and for each module, which add up exactly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from convbench.measures.cost.table import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """The quantities that add up over operators and modules.
+
+    macs: multiply–accumulates of convolutions, linear layers and matrix products; biases not counted.
+    sampling_macs: weighted sums of interpolated sampling, apart from ``macs``.
+    flops: every floating-point operation, two for each multiply–accumulate included.
+    bytes_moved: eager traffic, each operator's inputs read and outputs written once.
+    padding_macs: the part of ``macs`` that falls on padding.
+    batch_independent_macs: the part of ``macs`` that does not depend on the input.
+    activations: elements in the forward results of the operators that have MACs (Radosavovic et al. 2020).
+    """
+
+    macs: int = 0
+    sampling_macs: int = 0
+    flops: int = 0
+    bytes_moved: int = 0
+    padding_macs: int = 0
+    batch_independent_macs: int = 0
+    activations: int = 0
+
+    def __add__(self, other: Figures) -> Figures:
+        return Figures(
+            self.macs + other.macs,
+            self.sampling_macs + other.sampling_macs,
+            self.flops + other.flops,
+            self.bytes_moved + other.bytes_moved,
+            self.padding_macs + other.padding_macs,
+            self.batch_independent_macs + other.batch_independent_macs,
+            self.activations + other.activations,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorCost(Figures):
+    """All calls of one operator; the figures are their sum."""
+
+    name: str = ""
+    kind: Kind = Kind.UNKNOWN
+    calls: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModuleCost:
+    """One place in the module tree.
+
+    own: operators that ran in the module itself; total: with those of the modules below it.
+    output_shapes: sizes of the tensors in the result of its last call; empty if it was not called.
+    """
+
+    path: str
+    type: str
+    depth: int
+    calls: int
+    output_shapes: tuple[tuple[int, ...], ...]
+    own: Figures
+    total: Figures
+
+
+@dataclass(frozen=True, slots=True)
+class Uncounted:
+    """An operator that ran and has no cost rule."""
+
+    name: str
+    calls: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cost(Figures):
+    """Cost of one forward pass (with ``training``: and its backward pass) at the batch size given.
+
+    algorithmic_macs: MACs if modules that declare a cheaper algorithm ran it; equal to ``macs`` where none does. None
+        in training where one does: a declaration covers a forward pass.
+    forward_macs, backward_macs: the parts of ``macs``; a checkpoint's re-run forward counts as backward.
+    ideal_bytes: lower bound of the traffic: inputs, the parameters and buffers that are used, and outputs, each once
+        (training: their gradients too).
+    padding_macs_share: share of ``macs`` that falls on padding, 0 to 1.
+    macs_per_sample: what each sample of the batch adds: (macs − batch_independent_macs) / batch size.
+    uncounted: operators without a rule; empty if the figures are complete, else they are lower bounds.
+    method: the tensors it ran on: ``"meta"``, ``"fake"`` or ``"real"``; ``reason`` says why not meta.
+    """
+
+    algorithmic_macs: int | None = 0
+    forward_macs: int = 0
+    backward_macs: int = 0
+    ideal_bytes: int = 0
+    macs_per_sample: int | float = 0
+    uncounted: tuple[Uncounted, ...] = ()
+    operators: tuple[OperatorCost, ...] = ()
+    modules: tuple[ModuleCost, ...] = ()
+    training: bool = False
+    method: str = "meta"
+    reason: str | None = None
+
+    @property
+    def is_lower_bound(self) -> bool:
+        """True if an operator without a rule ran."""
+        return bool(self.uncounted)
+
+    @property
+    def padding_macs_share(self) -> float:
+        """Share of ``macs`` that falls on padding; 0 where there are none."""
+        return self.padding_macs / self.macs if self.macs else 0.0
+
+    @property
+    def arithmetic_intensity(self) -> float:
+        """Floating-point operations for each byte moved; 0 where nothing moves."""
+        return self.flops / self.bytes_moved if self.bytes_moved else 0.0

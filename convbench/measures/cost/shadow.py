@@ -1,0 +1,122 @@
+"""A module's double that can be run without touching the module: same structure and attributes, other tensors."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Callable
+from types import FunctionType, ModuleType
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils._pytree import tree_map
+
+CopyTensor = Callable[[Tensor], Tensor]
+
+_SHARED = frozenset(
+    (int, float, bool, str, bytes, complex, type(None), FunctionType, ModuleType, torch.dtype, torch.device, torch.Size)
+)
+_CONTAINERS = frozenset((dict, OrderedDict, list, set))
+
+
+def meta_copy(tensor: Tensor) -> Tensor:
+    """A tensor of the same sizes, strides and dtype without storage."""
+    if tensor.layout is not torch.strided:
+        return tensor.detach().to("meta")
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+
+
+def real_copy(tensor: Tensor) -> Tensor:
+    """A copy of the values."""
+    return tensor.detach().clone()
+
+
+def shadow(module: nn.Module, copy_tensor: CopyTensor) -> nn.Module:
+    """The module's double, with parameters and buffers made by ``copy_tensor``.
+
+    Everything that a forward pass could change is the double's own: tensors, attributes, hook tables, containers.
+    Unregistered tensors are copied with their values. What cannot be copied (a lock, a file) is shared.
+    """
+    return _Doubler(copy_tensor).module(module)
+
+
+def shadow_inputs(inputs: Any, copy_tensor: CopyTensor, *, input_grad: bool) -> Any:
+    """Arguments with every tensor replaced; floating ones require a gradient if ``input_grad``."""
+
+    def replace(value: object) -> object:
+        if isinstance(value, PackedSequence):  # its batch sizes are data that shapes depend on, and live on the CPU
+            indices = (None if item is None else copy_tensor(item) for item in value[2:])
+            return PackedSequence(replace(value.data), value.batch_sizes.clone(), *indices)  # type: ignore[arg-type]
+        if not isinstance(value, Tensor):
+            return value
+        double = copy_tensor(value)
+        differentiable = double.is_floating_point() or double.is_complex()
+        return double.requires_grad_(input_grad) if differentiable else double
+
+    return tree_map(replace, inputs, is_leaf=lambda value: isinstance(value, PackedSequence))
+
+
+class _Doubler:
+    def __init__(self, copy_tensor: CopyTensor) -> None:
+        self._copy_tensor = copy_tensor
+        self._memo: dict[int, Any] = {}
+
+    def module(self, original: nn.Module) -> nn.Module:
+        for each in original.modules():
+            for tensor in (*each._parameters.values(), *each._buffers.values()):
+                self._tensor(tensor)
+        return self._module(original)
+
+    def _tensor(self, tensor: Tensor | None) -> Tensor | None:
+        if tensor is None:
+            return None
+        double = self._memo.get(id(tensor))
+        if double is None:
+            if is_lazy(tensor):
+                double = copy.deepcopy(tensor)
+            elif isinstance(tensor, nn.Parameter):
+                double = nn.Parameter(self._copy_tensor(tensor), tensor.requires_grad)
+            else:
+                double = self._copy_tensor(tensor)
+            self._memo[id(tensor)] = double
+        return double  # type: ignore[no-any-return]
+
+    def _module(self, original: nn.Module) -> nn.Module:
+        known = self._memo.get(id(original))
+        if known is not None:
+            return known  # type: ignore[no-any-return]
+        kind = type(original)
+        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not object.__getstate__:
+            return copy.deepcopy(original, self._memo)
+        double = kind.__new__(kind)
+        self._memo[id(original)] = double
+        attributes: dict[str, Any] = {}
+        object.__setattr__(double, "__dict__", attributes)
+        for name, value in original.__dict__.items():
+            if name == "_modules":
+                children = ((key, child if child is None else self._module(child)) for key, child in value.items())
+                attributes[name] = type(value)(children)
+            elif name in ("_parameters", "_buffers"):
+                attributes[name] = type(value)((key, self._tensor(tensor)) for key, tensor in value.items())
+            else:
+                attributes[name] = self._attribute(value)
+        return double
+
+    def _attribute(self, value: Any) -> Any:
+        kind = type(value)
+        if kind in _SHARED:
+            return value
+        if kind in _CONTAINERS and not value:
+            return kind()
+        if isinstance(value, Tensor):
+            known = self._memo.get(id(value))
+            return known if known is not None else value.detach().clone().requires_grad_(value.requires_grad)
+        if isinstance(value, nn.Module):
+            return self._module(value)
+        try:
+            return copy.deepcopy(value, self._memo)
+        except Exception:  # locks, handles, graphs: nothing a copy could be made of
+            return value
