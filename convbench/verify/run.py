@@ -1,0 +1,91 @@
+"""Carrying the checks out, one after the other; whatever a check raises is its result."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+
+from convbench.case import DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case
+from convbench.errors import MissingExtraError, UsageError
+from convbench.subject import Blueprint, blueprint
+from convbench.verify.calls import first_line
+from convbench.verify.result import CheckResult, Failed, NotApplicable, Skipped, Status
+from convbench.verify.table import Check
+from convbench.verify.trial import Trial
+
+Progress = Callable[[str], None]
+
+_SIZES = {"block": (16, DEFAULT_SIZE), "network": (64, 65, DEFAULT_IMAGE_SIZE)}
+"""Sizes tried in turn where none is given: the first that the target takes. Small ones keep a block to seconds."""
+
+
+def prepare(case: Case) -> Trial:
+    """The target of ``case``, built once to prove that it can be. Raises UsageError.
+
+    The case's dtype, mode, memory format and execution are left out of account: they are what the checks vary.
+    """
+    if case.device == "meta":
+        raise UsageError(
+            "verify computes, and nothing is computed on meta: use --device cpu (building on meta is a check)"
+        )
+    design = blueprint(case)
+    if case.size is None and not case.shapes:
+        return Trial(_smallest(design))
+    design.module()
+    return Trial(design)
+
+
+def run_checks(trial: Trial, checks: Sequence[Check], progress: Progress = lambda _: None) -> Iterator[CheckResult]:
+    """One result a check, as each is done. Where the forward pass fails, nothing else can be asked."""
+    problem = _problem(trial)
+    for check in checks:
+        progress(f"{trial.design.name}: {check.name}")
+        if check.skipped:
+            yield CheckResult(check.name, check.required, "skipped", "left out on request", 0.0)
+        elif problem and check.name != "forward":
+            yield CheckResult(check.name, check.required, "skipped", f"the forward pass fails: {problem}", 0.0)
+        else:
+            yield _run(trial, check)
+
+
+def _problem(trial: Trial) -> str:
+    """Why the target cannot even be called, or nothing."""
+    try:
+        _ = trial.output
+    except UsageError:
+        raise
+    except Exception as error:  # the target's own code runs here
+        return first_line(error)
+    return ""
+
+
+def _run(trial: Trial, check: Check) -> CheckResult:
+    status: Status = "pass"
+    started = time.perf_counter()
+    try:
+        reason = check.load()(trial)
+    except Failed as error:
+        status, reason = "fail", str(error)
+    except NotApplicable as error:
+        status, reason = "not applicable", str(error)
+    except (Skipped, MissingExtraError) as error:
+        status, reason = "skipped", str(error)
+    except Exception as error:  # the target's own code runs here and may fail in any way
+        status, reason = "fail", first_line(error)
+    return CheckResult(check.name, check.required, status, reason, time.perf_counter() - started)
+
+
+def _smallest(design: Blueprint) -> Blueprint:
+    """The design at the first of the default sizes that it accepts; at the last one where it accepts none."""
+    for size in _SIZES[design.kind]:
+        sized = replace(design, case=replace(design.case, size=size))
+        trial = Trial(sized)
+        try:
+            _ = trial.output
+            return sized
+        except UsageError:
+            raise
+        except Exception:  # a fixed input size, a window that does not divide: the next size may do
+            continue
+    return sized

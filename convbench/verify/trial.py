@@ -1,0 +1,160 @@
+"""What the checks work on: fresh modules of one target, inputs of any batch and size, and the outputs to compare with.
+
+Modules are woken before they are compared: zeros and layer scales of 1e-6, at which many blocks start, would hide what
+is behind them, and batch norm without statistics lets a deep network's activations grow without bound. So every
+parameter is moved off its initial value, and batch norm takes its statistics from one pass. A checkpoint is left as
+it is.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import cached_property
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convbench.subject import Blueprint
+from convbench.verify.agreement import tensors_in
+from convbench.verify.result import Failed
+
+Args = tuple[Tensor, ...]
+
+BATCH = 2
+_WEIGHT_NOISE = 0.3
+_VECTOR_NOISE = 0.2
+
+
+class Trial:
+    """One target under verification.
+
+    design: its blueprint, in inference mode and float32. The attributes are computed when a check first asks.
+    """
+
+    def __init__(self, design: Blueprint) -> None:
+        self.design = design
+        self.device = design.case.device
+        self.shapes = tuple((max(shape[0], BATCH), *shape[1:]) for shape in design.shapes())
+
+    @cached_property
+    def module(self) -> nn.Module:
+        """The woken module in eval mode, for checks that change nothing in it."""
+        return self.awake()
+
+    @cached_property
+    def args(self) -> Args:
+        """Inputs of at least two samples."""
+        return self.draw(seed=0)
+
+    @cached_property
+    def output(self) -> Any:
+        """What `module` gives for `args`, without gradients."""
+        return self.infer(self.module, self.args)
+
+    def fresh(self, seed: int | None = None, device: str | None = None) -> nn.Module:
+        """The target as it is initialised, in eval mode."""
+        return self.design.module(seed, device)
+
+    def awake(self, seed: int = 0, dtype: torch.dtype = torch.float32) -> nn.Module:
+        """A fresh module, woken unless its weights come from a checkpoint; equal seeds give equal modules."""
+        module = self.fresh(seed)
+        case = self.design.case
+        if case.weights is None and not case.pretrained:
+            wake(module, seed)
+            with suppress(Exception):  # a training call may want more than the input: then statistics stay as they are
+                settle(module, self.draw(seed=1))
+        return module.to(dtype).eval()
+
+    def draw(
+        self,
+        seed: int,
+        batch: int | None = None,
+        size: tuple[int, int] | None = None,
+        dtype: torch.dtype = torch.float32,
+    ) -> Args:
+        """Inputs from N(0, 1); ``batch`` and ``size`` (height, width) unless they are to be the trial's own."""
+        generator = torch.Generator().manual_seed(seed)
+        drawn = []
+        for shape in self.shapes:
+            sized = (*shape[:-2], *size) if size is not None and len(shape) == 4 else shape
+            extents = (shape[0] if batch is None else batch, *sized[1:])
+            drawn.append(torch.randn(extents, generator=generator, dtype=torch.float64).to(self.device, dtype))
+        return tuple(drawn)
+
+    def infer(self, module: nn.Module, args: Sequence[Tensor]) -> Any:
+        """One call without gradients on copies of ``args``; random choices depend on nothing but this call."""
+        with torch.no_grad():
+            return call(module, args)
+
+
+def call(module: nn.Module, args: Sequence[Tensor], seed: int = 0) -> Any:
+    """One call on copies of ``args``, which a module may change in place; the global random state is left alone."""
+    with seeded(seed):
+        return module(*(arg.clone() for arg in args))
+
+
+def step(module: nn.Module, args: Sequence[Tensor], seed: int = 0) -> tuple[Any, list[Tensor | None]]:
+    """Output of one call and the gradients of its inputs; those of the parameters are left in ``.grad``.
+
+    The loss is a fixed random weighting of every floating output. Raises Failed where no output carries a gradient.
+    """
+    leaves = [arg.clone().requires_grad_(arg.is_floating_point()) for arg in args]
+    with seeded(seed):
+        output = module(*(leaf.clone() for leaf in leaves))  # not the leaves: in-place changes of leaves are refused
+        loss = weighted_sum([tensor for tensor in tensors_in(output) if tensor.is_floating_point()])
+        if not loss.requires_grad:
+            raise Failed("no output carries a gradient")
+        torch.autograd.backward(loss)
+    return output, [leaf.grad for leaf in leaves]
+
+
+def weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
+    """Σ of the elements, each times a fixed random weight, in float64."""
+    generator = torch.Generator().manual_seed(99)
+    total = torch.zeros((), dtype=torch.float64, device=tensors[0].device if tensors else None)
+    for tensor in tensors:
+        weight = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        total = total + (tensor.double() * weight).sum()
+    return total
+
+
+@contextmanager
+def seeded(seed: int) -> Iterator[None]:
+    """A random state that depends on ``seed`` alone, on every device; the caller's is restored."""
+    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
+        torch.manual_seed(seed)
+        yield
+
+
+def wake(module: nn.Module, seed: int) -> None:
+    """Move every floating parameter off its initial value: normal noise of 0.3/√fan-in, for vectors of 0.2."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in module.parameters():
+            if not parameter.is_floating_point():
+                continue
+            fan_in = parameter.numel() / max(parameter.shape[0], 1) if parameter.dim() >= 2 else 1
+            scale = _WEIGHT_NOISE / math.sqrt(max(fan_in, 1)) if parameter.dim() >= 2 else _VECTOR_NOISE
+            noise = torch.randn(parameter.shape, generator=generator) * scale
+            parameter.add_(noise.to(parameter.device, parameter.dtype))
+
+
+def settle(module: nn.Module, args: Sequence[Tensor]) -> None:
+    """Give batch norms the statistics of ``args``: in eval mode they then act as after training."""
+    norms = [layer for layer in module.modules() if isinstance(layer, nn.modules.batchnorm._BatchNorm)]
+    norms = [norm for norm in norms if norm.track_running_stats]
+    if not norms:
+        return
+    momenta = [norm.momentum for norm in norms]
+    for norm in norms:
+        norm.momentum = 1.0
+    try:
+        with torch.no_grad():
+            call(module.train(), args)
+    finally:
+        for norm, momentum in zip(norms, momenta, strict=True):
+            norm.momentum = momentum
+        module.eval()
