@@ -103,7 +103,8 @@ def verify(
     from convbench.verify.run import prepare, run_checks
 
     check_row_outputs(output or ())
-    checks = choose_checks(check or (), skip or (), require or ())    trials = [prepare(flags.case(name)) for name in expand_targets(targets)]
+    checks = choose_checks(check or (), skip or (), require or ())
+    trials = [prepare(flags.case(name)) for name in expand_targets(targets)]
     done: dict[str, list[CheckResult]] = {}
     rows: list[dict[str, Any]] = []
     interrupted = False
