@@ -27,7 +27,9 @@ def verify_table(results: Sequence[CheckResult]) -> Table:
 
 def verify_matrix(results: Mapping[str, Sequence[CheckResult]]) -> Table:
     """One row a check, one column a target."""
-    table = Table("check", "", *map(Text, results), box=None, header_style="bold", pad_edge=False)
+    table = Table("check", "", box=None, header_style="bold", pad_edge=False)
+    for name in results:
+        table.add_column(Text(name))
     for row in zip(*results.values(), strict=True):
         cells = [Text(_SYMBOLS[result.status], _COLOURS[result.status]) for result in row]
         table.add_row(row[0].check, _weight(row[0]), *cells)
