@@ -1,0 +1,108 @@
+"""A recorded forward pass: values, and the steps that compute them on boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+from torch._ops import OpOverload
+from torch.utils._pytree import TreeSpec, tree_unflatten
+
+from convbench.measures.erf.demand.layout import Layout, Region, Span
+
+Lengths = Mapping[int, int]
+"""Axis → length of the box, and the number of samples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Value:
+    """A tensor of the recorded pass. readable: whether a box of it means what the whole tensor would
+    (the indices of a pooling do not).
+    """
+
+    layout: Layout
+    dtype: torch.dtype
+    readable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """A tensor argument: a recorded value, or a constant that the input does not reach.
+
+    layout: its own. detached: whether the module cut the gradient before this use.
+    """
+
+    layout: Layout
+    dtype: torch.dtype
+    value: int | None = None
+    constant: Tensor | None = None
+    detached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operator call with its arguments.
+
+    leaves, spec: flattened (args, kwargs), tensors as operands. named: arguments by the schema's names, defaults filled.
+    """
+
+    operator: OpOverload
+    leaves: tuple[Any, ...]
+    spec: TreeSpec
+    named: Mapping[str, Any]
+
+    @property
+    def operands(self) -> list[Operand]:
+        return [leaf for leaf in self.leaves if isinstance(leaf, Operand)]
+
+    def run(self, tensors: Sequence[Tensor], changed: Mapping[int, Any] | None = None) -> Any:
+        """Call the operator on these tensors in place of its operands; ``changed``: other positional arguments."""
+        rest = iter(tensors)
+        args, kwargs = tree_unflatten(
+            [next(rest) if isinstance(leaf, Operand) else leaf for leaf in self.leaves], self.spec
+        )
+        if changed:
+            args = [changed.get(place, value) for place, value in enumerate(args)]
+        return self.operator(*args, **kwargs)
+
+
+class Boxes(Protocol):
+    """The tensors computed so far, each on its box."""
+
+    def take(self, operand: Operand, need: Region, layout: Layout | None = None) -> Tensor:
+        """The part ``need`` of an operand; layout: how its dimensions follow the axes, if not by its own."""
+
+
+class Step(Protocol):
+    """Computes a box of its outputs from boxes of its operands."""
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        """What it reads."""
+
+    def reach(self, operand: Operand, axis: int, span: Span, within: bool) -> Span:
+        """The pixels of an operand that ``span`` of the output depends on; it may pass the borders of the image.
+
+        within: whether ``span`` lies inside; if not, as if the image went on for ever.
+        """
+
+    def run(self, boxes: Boxes, region: Region, lengths: Lengths) -> Sequence[Tensor]:
+        """Every output on ``region``."""
+
+
+@dataclass(slots=True)
+class Graph:
+    """Values and steps in the order of the pass; a step's numbers are those of the values it gives."""
+
+    values: list[Value] = field(default_factory=list)
+    steps: list[tuple[Step, tuple[int, ...]]] = field(default_factory=list)
+
+    def add(self, step: Step, outputs: Sequence[Value]) -> range:
+        """Append a step; returns the numbers of its outputs."""
+        numbers = range(len(self.values), len(self.values) + len(outputs))
+        self.values.extend(outputs)
+        self.steps.append((step, tuple(numbers)))
+        return numbers

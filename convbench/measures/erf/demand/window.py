@@ -1,0 +1,331 @@
+"""Operators that slide a window: convolutions, max pooling, constant padding, strided slices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from convbench.measures.erf.demand.graph import Boxes, Call, Lengths, Operand, Value
+from convbench.measures.erf.demand.layout import (
+    SPATIAL,
+    Dim,
+    Layout,
+    NotLocal,
+    Region,
+    Span,
+    axis_dim,
+    is_plain,
+    plain_dim,
+    shape_of,
+)
+from convbench.measures.erf.demand.rules import rule
+
+aten = torch.ops.aten
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Value pixel j sees input pixels j·stride − padding + dilation·t, 0 ≤ t < kernel, of ``size``."""
+
+    size: int
+    kernel: int = 1
+    stride: int = 1
+    padding: int = 0
+    dilation: int = 1
+
+    def reach(self, span: Span) -> Span:
+        """The input pixels of a span of the output, inside the image or not."""
+        start, end = span
+        return start * self.stride - self.padding, (end - 1) * self.stride - self.padding + self.extent
+
+    @property
+    def extent(self) -> int:
+        return self.dilation * (self.kernel - 1) + 1
+
+    def inside(self, span: Span) -> Span:
+        """``span`` within the image, at least one pixel of it."""
+        start = min(max(span[0], 0), self.size - 1)
+        return start, max(min(span[1], self.size), start + 1)
+
+
+Apply = Callable[[Tensor, Sequence[int]], Sequence[Tensor]]
+
+
+@dataclass(frozen=True, slots=True)
+class WindowStep:
+    """windows: dimension → its axis (None: one pixel, never sliced) and its window. fill: what lies outside the image.
+
+    apply: runs the operator without padding; with ``pads`` along each of those dimensions, alike at both ends.
+    pads: whether the operator can pad zeros itself, which spares a copy.
+    """
+
+    source: Operand
+    windows: Mapping[int, tuple[int | None, Window]]
+    apply: Apply
+    fill: float = 0.0
+    pads: bool = False
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return [self.source]
+
+    def reach(self, operand: Operand, axis: int, span: Span, within: bool) -> Span:
+        for own, window in self.windows.values():
+            if own == axis:
+                return window.reach(span)
+        return span
+
+    def run(self, boxes: Boxes, region: Region, lengths: Lengths) -> Sequence[Tensor]:
+        need = list(region)
+        ends: dict[int, tuple[int, int]] = {}
+        for dim, (axis, window) in self.windows.items():
+            if axis is None:
+                ends[dim] = (window.padding, window.padding)
+                continue
+            wanted = window.reach(region[axis])
+            need[axis] = window.inside(wanted)
+            ends[dim] = (need[axis][0] - wanted[0], wanted[1] - need[axis][1])
+        tensor = boxes.take(self.source, (need[0], need[1]))
+        if self.pads and all(low == high >= 0 for low, high in ends.values()):
+            return self.apply(tensor, [low for low, _ in ends.values()])
+        if any(pair != (0, 0) for pair in ends.values()):
+            tensor = F.pad(tensor, _pad_list(ends, tensor.dim()), value=self.fill)
+        return self.apply(tensor, [0] * len(ends))
+
+
+@dataclass(frozen=True, slots=True)
+class TransposedStep:
+    """Input pixel i adds to output pixels i·stride − padding + dilation·t, 0 ≤ t < kernel.
+
+    apply: the transposed convolution without padding and bias. bias: (out_channels,) or None.
+    """
+
+    source: Operand
+    windows: Mapping[int, tuple[int, Window]]
+    apply: Callable[[Tensor], Tensor]
+    bias: Tensor | None
+
+    @property
+    def operands(self) -> Sequence[Operand]:
+        return [self.source]
+
+    def reach(self, operand: Operand, axis: int, span: Span, within: bool) -> Span:
+        for own, window in self.windows.values():
+            if own == axis:
+                start, end = span
+                first = -(-(start + window.padding - window.extent + 1) // window.stride)
+                # Between the taps of a kernel shorter than its stride an output pixel sees nothing.
+                return first, max((end - 1 + window.padding) // window.stride + 1, first + 1)
+        return span
+
+    def run(self, boxes: Boxes, region: Region, lengths: Lengths) -> Sequence[Tensor]:
+        need = list(region)
+        for axis, window in self.windows.values():
+            need[axis] = window.inside(self.reach(self.source, axis, region[axis], True))
+        result = self.apply(boxes.take(self.source, (need[0], need[1])))
+        ends = {}
+        for dim, (axis, window) in self.windows.items():
+            start = need[axis][0] * window.stride - window.padding
+            ends[dim] = (start - region[axis][0], region[axis][1] - start - result.shape[dim])
+        result = F.pad(result, _pad_list(ends, result.dim()))
+        if self.bias is not None:
+            result = result + self.bias.reshape(-1, *[1] * len(self.windows))
+        return [result]
+
+
+@rule(aten.convolution.default)
+def convolution(call: Call) -> tuple[WindowStep | TransposedStep, list[Value]]:
+    source, weight, *rest = call.operands
+    if any(operand.value is not None for operand in (weight, *rest)):
+        raise NotLocal("the kernel of a convolution depends on the input")
+    named = call.named
+    kernel, bias = weight.constant, rest[0].constant if rest else None
+    assert kernel is not None
+    sizes = kernel.shape[2:]
+    axes = image_axes(call, source.layout, len(sizes))
+    shape = shape_of(source.layout)
+    windows = {
+        place + 2: (
+            axes[place],
+            Window(
+                shape[place + 2],
+                sizes[place],
+                entry(named["stride"], place),
+                entry(named["padding"], place),
+                entry(named["dilation"], place),
+            ),
+        )
+        for place in range(len(sizes))
+    }
+    stride, dilation = [window.stride for _, window in windows.values()], list(named["dilation"])
+    zeros = [0] * len(sizes)
+    if named["transposed"]:
+        return _transposed(call, source, kernel, bias, windows)
+
+    def apply(x: Tensor, padding: Sequence[int]) -> list[Tensor]:
+        return [aten.convolution.default(x, kernel, bias, stride, padding, dilation, False, zeros, named["groups"])]
+
+    lengths = [_windowed(window) for _, window in windows.values()]
+    return WindowStep(source, windows, apply, pads=True), [_output(source, kernel.shape[0], axes, lengths)]
+
+
+def _transposed(
+    call: Call, source: Operand, kernel: Tensor, bias: Tensor | None, windows: Mapping[int, tuple[int | None, Window]]
+) -> tuple[TransposedStep, list[Value]]:
+    known = {dim: (axis, window) for dim, (axis, window) in windows.items() if axis is not None}
+    if len(known) < len(windows):
+        raise NotLocal("a transposed convolution makes a map from one position")
+    named = call.named
+    zeros = [0] * len(windows)
+
+    def apply(x: Tensor) -> Tensor:
+        result: Tensor = aten.convolution.default(
+            x, kernel, None, named["stride"], zeros, named["dilation"], True, zeros, named["groups"]
+        )
+        return result
+
+    lengths = [
+        (window.size - 1) * window.stride - 2 * window.padding + window.extent + entry(named["output_padding"], place)
+        for place, (_, window) in enumerate(windows.values())
+    ]
+    axes = [axis for axis, _ in known.values()]
+    output = _output(source, kernel.shape[1] * named["groups"], axes, lengths)
+    return TransposedStep(source, known, apply, bias), [output]
+
+
+@rule(aten.max_pool2d_with_indices.default)
+def max_pool(call: Call) -> tuple[WindowStep, list[Value]]:
+    (source,) = call.operands
+    axes = image_axes(call, source.layout, 2)
+    shape = shape_of(source.layout)
+    kernel = call.named["kernel_size"]
+    stride = call.named["stride"] or kernel
+    padding, dilation, ceil = call.named["padding"], call.named["dilation"], call.named["ceil_mode"]
+    windows = {
+        place + 2: (
+            axes[place],
+            Window(
+                shape[place + 2], entry(kernel, place), entry(stride, place), entry(padding, place),
+                entry(dilation, place),
+            ),
+        )
+        for place in range(2)
+    }  # fmt: skip
+    if any(axis is None for axis in axes):
+        raise NotLocal("max pooling of a map of one pixel's height or width")
+
+    def apply(x: Tensor, _padding: Sequence[int]) -> list[Tensor]:
+        return [F.max_pool2d(x, kernel, stride, 0, dilation)]
+
+    lengths = [_windowed(window, ceil) for _, window in windows.values()]
+    output = _output(source, shape[1], axes, lengths)
+    return WindowStep(source, windows, apply, -inf), [output, Value(output.layout, torch.int64, readable=False)]
+
+
+@rule(aten.constant_pad_nd.default)
+def constant_pad(call: Call) -> tuple[WindowStep, list[Value]]:
+    (source,) = call.operands
+    pad, fill = call.named["pad"], float(call.named["value"])
+    rank = len(source.layout)
+    shape = shape_of(source.layout)
+    layout = list(source.layout)
+    windows: dict[int, tuple[int | None, Window]] = {}
+    plain_ends: dict[int, tuple[int, int]] = {}
+    for place in range(len(pad) // 2):
+        dim = rank - 1 - place
+        low, high = pad[2 * place], pad[2 * place + 1]
+        axis = _single_axis(layout[dim])
+        if axis is None:
+            if not is_plain(layout[dim]) or (not layout[dim] and low + high and dim >= 2):
+                raise NotLocal("padding of a dimension that mixes positions, or of one pixel")
+            plain_ends[dim] = (low, high)
+            layout[dim] = plain_dim(shape[dim] + low + high)
+        else:
+            windows[dim] = (axis, Window(shape[dim], padding=low))
+            layout[dim] = axis_dim(axis, shape[dim] + low + high)
+
+    def apply(x: Tensor, _padding: Sequence[int]) -> list[Tensor]:
+        return [F.pad(x, _pad_list(plain_ends, rank), value=fill) if plain_ends else x]
+
+    return WindowStep(source, windows, apply, fill), [Value(tuple(layout), source.dtype)]
+
+
+@rule(aten.slice.Tensor)
+def strided_slice(call: Call) -> tuple[WindowStep, list[Value]]:
+    (source,) = call.operands
+    dim = call.named["dim"] % len(source.layout)
+    size = shape_of(source.layout)[dim]
+    step = call.named["step"]
+    start, end, _ = slice(call.named["start"], call.named["end"]).indices(size)
+    length = max(-(-(end - start) // step), 0)
+    layout = list(source.layout)
+    axis = _single_axis(layout[dim])
+    if length == 0:
+        raise NotLocal("an empty slice")
+    if axis is None:
+        if not is_plain(layout[dim]):
+            raise NotLocal("a slice of a dimension that mixes positions or samples")
+        layout[dim] = plain_dim(length)
+
+        def cut(x: Tensor, _padding: Sequence[int]) -> list[Tensor]:
+            return [aten.slice.Tensor(x, dim, start, end, step)]
+
+        return WindowStep(source, {}, cut), [Value(tuple(layout), source.dtype)]
+    layout[dim] = axis_dim(axis, length)
+
+    def stride(x: Tensor, _padding: Sequence[int]) -> list[Tensor]:
+        return [aten.slice.Tensor(x, dim, 0, None, step)]
+
+    windows = {dim: (axis, Window(size, stride=step, padding=-start))}
+    return WindowStep(source, windows, stride), [Value(tuple(layout), source.dtype)]
+
+
+def image_axes(call: Call, layout: Layout, rank: int) -> list[int | None]:
+    """The axis of every dimension that the window slides along."""
+    if len(layout) != rank + 2 or not is_plain(layout[1]):
+        raise NotLocal(f"{call.operator} takes positions for channels")
+    for dim in layout[2:]:
+        if dim and _single_axis(dim) is None:
+            raise NotLocal(f"{call.operator} slides over a dimension that is not an axis of the image")
+    return [_single_axis(dim) for dim in layout[2:]]
+
+
+def _single_axis(dim: Dim) -> int | None:
+    """The axis of the image that a dimension is, if it is one."""
+    return dim[0].axis if len(dim) == 1 and dim[0].axis in SPATIAL else None
+
+
+def _output(source: Operand, channels: int, axes: Sequence[int | None], lengths: Sequence[int]) -> Value:
+    spatial = []
+    for axis, length in zip(axes, lengths, strict=True):
+        if axis is None and length > 1:
+            raise NotLocal("padding makes a map from one position")
+        spatial.append(() if axis is None else axis_dim(axis, length))
+    return Value((source.layout[0], plain_dim(channels), *spatial), source.dtype)
+
+
+def _windowed(window: Window, ceil: bool = False) -> int:
+    """Value pixels along an axis."""
+    room = window.size + 2 * window.padding - window.extent
+    if not ceil:
+        return room // window.stride + 1
+    count = -(-room // window.stride) + 1
+    # A last window that would start beyond the image and its low padding is left out.
+    return count - 1 if (count - 1) * window.stride >= window.size + window.padding else count
+
+
+def entry(values: int | Sequence[int], place: int) -> int:
+    if isinstance(values, int):
+        return values
+    return values[place] if len(values) > 1 else values[0]
+
+
+def _pad_list(ends: Mapping[int, tuple[int, int]], rank: int) -> list[int]:
+    """Ends by dimension as ``F.pad`` takes them, last dimension first."""
+    first = min(ends)
+    return [end for dim in range(rank - 1, first - 1, -1) for end in ends.get(dim, (0, 0))]
