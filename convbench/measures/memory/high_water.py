@@ -1,0 +1,120 @@
+"""The high-water mark of a fresh process: the peak as the kernel sees it, workspaces of libraries included.
+
+Linux alone. malloc's thresholds are fixed so that every tensor is mapped on its own and given back when it is freed;
+with the defaults freed memory stays in the process, and the mark reads 1.4 to 1.7 times the truth.
+"""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import json
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convbench.case import Case
+from convbench.errors import MeasurementError
+
+if TYPE_CHECKING:
+    from convbench.subject import Subject
+
+_THRESHOLD_BYTES = 4096
+_CALLS = 2
+_TIMEOUT_S = 600.0
+_ENVIRONMENT = {
+    "MALLOC_MMAP_THRESHOLD_": str(_THRESHOLD_BYTES),
+    "MALLOC_TRIM_THRESHOLD_": str(_THRESHOLD_BYTES),
+    "MALLOC_TOP_PAD_": "0",
+    "MALLOC_MMAP_MAX_": str(2**20),
+    "MALLOC_ARENA_MAX": "1",
+}
+
+
+def high_water_growth(subject: Subject) -> int:
+    """Bytes by which one call of ``subject`` raises the resident memory of a fresh, warmed-up process.
+
+    Raises MeasurementError where that cannot be measured, and says why.
+    """
+    from convbench.run.process import run_in_worker, timing_environment
+
+    require_marks()
+    if subject.kwargs:
+        raise MeasurementError("keyword arguments do not reach a fresh process")
+    request = {"do": "memory_high_water", "case": subject.case.to_json(), "fingerprint": fingerprint(subject)}
+    environment = {**timing_environment(subject.case.threads), **_ENVIRONMENT}
+    growth: int = run_in_worker(request, env=environment, timeout_s=_TIMEOUT_S)["growth_bytes"]
+    return growth
+
+
+def fingerprint(subject: Subject) -> str:
+    """Names, shapes and dtypes of the state and the shapes and dtypes of the input, as one digest.
+
+    A process that builds another subject from the same case, such as a module that the caller changed, is found out.
+    """
+    state = [(name, list(value.shape), str(value.dtype)) for name, value in _state(subject).items()]
+    inputs = [(list(tensor.shape), str(tensor.dtype)) for tensor in subject.args]
+    return hashlib.sha256(json.dumps([state, inputs]).encode()).hexdigest()
+
+
+def require_marks(process: Path = Path("/proc/self")) -> None:
+    """Raise MeasurementError unless the kernel keeps a high-water mark that can be reset."""
+    if sys.platform != "linux":
+        raise MeasurementError("only Linux has a high-water mark that can be reset")
+    try:
+        (process / "clear_refs").write_text("5")
+    except OSError as error:
+        raise MeasurementError(f"the kernel does not let the high-water mark be reset ({error})") from error
+
+
+def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) -> dict[str, int]:
+    """The worker's job: build the case, warm up, and give the growth of a call.
+
+    Raises MeasurementError when the case builds another subject than the one it was sent for.
+    """
+    import torch
+
+    from convbench.measures.memory.step import step_of
+    from convbench.subject import make_subject
+
+    case = Case.from_json(request["case"])
+    _no_huge_pages()
+    torch.set_num_threads(case.threads)
+    subject = make_subject(case)
+    if fingerprint(subject) != request["fingerprint"]:
+        raise MeasurementError("a fresh process builds another module or input from this case")
+    step = step_of(subject, subject.module, subject.args, {})
+    growths = []
+    for _ in range(1 + _CALLS):
+        gc.collect()
+        growths.append(growth_of(step.run))
+        step.clear_gradients()
+    return {"growth_bytes": max(growths[1:])}  # the first call also sets libraries up and loads their code
+
+
+def growth_of(call: Callable[[], object], process: Path = Path("/proc/self")) -> int:
+    """Bytes by which ``call`` raises this process's high-water mark above what is resident before it."""
+    (process / "clear_refs").write_text("5")
+    before = _kib(process, "VmRSS")
+    call()
+    return 1024 * (_kib(process, "VmHWM") - before)
+
+
+def _kib(process: Path, field: str) -> int:
+    for line in (process / "status").read_text().splitlines():
+        if line.startswith(f"{field}:"):
+            return int(line.split()[1])
+    raise MeasurementError(f"{process / 'status'} has no {field}")
+
+
+def _no_huge_pages() -> None:
+    """Keep pages at 4 KiB: a huge page is resident as a whole as soon as one byte of it is."""
+    import ctypes
+
+    pr_set_thp_disable = 41
+    ctypes.CDLL(None).prctl(pr_set_thp_disable, 1, 0, 0, 0)
+
+
+def _state(subject: Subject) -> dict[str, Any]:
+    return dict(subject.module.state_dict())
