@@ -97,7 +97,11 @@ def _sample_by_grid(value: Tensor, offset: Tensor, mask: Tensor, groups: int) ->
     images = value.view(batch, height, width, groups, channels // groups).permute(0, 3, 4, 1, 2)
     images = F.pad(images, (0, padded_width - width, 0, padded_height - height)).flatten(0, 1)
     sampled = F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
-    masks = mask.view(batch, height * width, groups, POINTS).transpose(1, 2).reshape(batch * groups, 1, height * width, POINTS)
+    masks = (
+        mask.view(batch, height * width, groups, POINTS)
+        .transpose(1, 2)
+        .reshape(batch * groups, 1, height * width, POINTS)
+    )
     return (sampled * masks).sum(-1).view(batch, channels, height, width).permute(0, 2, 3, 1)
 
 

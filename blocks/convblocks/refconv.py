@@ -52,10 +52,14 @@ class RefConv(nn.Module):
             ("in_channels", in_channels),
             ("out_channels", out_channels),
             ("kernel_size", kernel_size),
+            *(("stride", value) for value in _both(stride)),
+            *(("dilation", value) for value in _both(dilation)),
         ):
             checks.positive("RefConv", name, value)
         checks.groups("RefConv", in_channels, out_channels, groups)
         checks.odd("RefConv", "map_k", map_k)
+        if map_k > kernel_size:
+            raise ValueError(f"RefConv: map_k must not exceed the kernel size {kernel_size}, got {map_k}")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
         self.stride, self.dilation, self.groups = stride, dilation, groups
         self.padding: Padding = kernel_size // 2 if padding is None else padding
@@ -132,6 +136,10 @@ class RefConv(nn.Module):
             f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}, "
             f"padding={self.padding}, groups={self.groups}"
         )
+
+
+def _both(value: Pair) -> tuple[int, int]:
+    return value if isinstance(value, tuple) else (value, value)
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:
