@@ -1,0 +1,137 @@
+"""The interface of clocks, and the clock of the CPU."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from itertools import repeat
+from time import perf_counter_ns, thread_time_ns
+from typing import NamedTuple, Protocol
+
+Call = Callable[[], object]
+
+
+class Sample(NamedTuple):
+    """One timed sample: the wall time, and what the operating system did meanwhile where that can be known.
+
+    cpu_ns: time that the calling thread was on a processor. faults, switches: pages faulted in, and times that the
+    process was taken off a processor.
+    """
+
+    wall_ns: float
+    cpu_ns: int | None = None
+    faults: int = 0
+    switches: int = 0
+
+
+class Clock(Protocol):
+    """Times calls on one device. A sample may stay pending until `collect`, which waits for the device once.
+
+    minimum_ns: shortest sample worth taking; shorter calls are repeated within a sample.
+    warm_up_ns: shortest warm-up. chunk: most samples between two calls of `collect`.
+    """
+
+    minimum_ns: int
+    warm_up_ns: int
+    chunk: int
+
+    def once(self, call: Call) -> int:
+        """Wall time of one call from an idle device to an idle device, ns; for warm-up and first calls."""
+
+    def sample(self, call: Call, repeats: int) -> None:
+        """Make one untimed call, so that the caches hold this block's data, then time ``repeats`` calls."""
+
+    def collect(self) -> list[Sample]:
+        """Wait for the device; the samples taken since the last time, in order."""
+
+
+class CpuClock:
+    """``perf_counter_ns`` around the calls; thread CPU time, page faults and switches around that."""
+
+    minimum_ns = 50_000
+    warm_up_ns = 200_000_000
+    chunk = 400
+
+    def __init__(self, *, cpu_time: bool | None = None) -> None:
+        self._cpu_time = _cpu_time_is_fine(self.minimum_ns) if cpu_time is None else cpu_time
+        self._pending: list[Sample] = []
+
+    def once(self, call: Call) -> int:
+        start = perf_counter_ns()
+        call()
+        return perf_counter_ns() - start
+
+    def sample(self, call: Call, repeats: int) -> None:
+        call()
+        faults, switches = _usage()
+        cpu = thread_time_ns() if self._cpu_time else 0
+        if repeats == 1:
+            start = perf_counter_ns()
+            call()
+            wall = perf_counter_ns() - start
+        else:
+            turns = repeat(None, repeats)
+            start = perf_counter_ns()
+            for _ in turns:
+                call()
+            wall = perf_counter_ns() - start
+        used = thread_time_ns() - cpu if self._cpu_time else None
+        faults_after, switches_after = _usage()
+        self._pending.append(Sample(wall, used, faults_after - faults, switches_after - switches))
+
+    def collect(self) -> list[Sample]:
+        samples, self._pending = self._pending, []
+        return samples
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Keep Python's garbage collector from running inside samples; what exists already is never looked at again."""
+    gc.collect()
+    gc.freeze()
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
+        gc.unfreeze()
+
+
+def fault_cost_ns(pages: int = 1024) -> float:
+    """What one page fault costs on this machine: the time to touch fresh anonymous memory, page by page."""
+    import mmap
+
+    with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
+        offsets = range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE)
+        start = perf_counter_ns()
+        for offset in offsets:
+            memory[offset] = 1
+        fresh = perf_counter_ns()
+        for offset in offsets:
+            memory[offset] = 2
+        again = perf_counter_ns()
+    return max(0.0, ((fresh - start) - (again - fresh)) / pages)
+
+
+def _cpu_time_is_fine(sample_ns: int) -> bool:
+    """Whether reading the thread's CPU time costs, and steps by, little against the shortest sample."""
+    steps = []
+    for _ in range(100):
+        before = thread_time_ns()
+        steps.append(thread_time_ns() - before)
+    return 0 < max(sorted(steps)[:95]) <= 0.02 * sample_ns
+
+
+if sys.platform == "win32":
+
+    def _usage() -> tuple[int, int]:
+        return 0, 0
+
+else:
+    from resource import RUSAGE_SELF, getrusage
+
+    def _usage() -> tuple[int, int]:
+        usage = getrusage(RUSAGE_SELF)
+        return usage.ru_minflt + usage.ru_majflt, usage.ru_nivcsw

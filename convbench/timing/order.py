@@ -1,0 +1,58 @@
+"""What a worker is asked to time. Imports no torch, so that a parent that only asks stays light."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from convbench.case import Case
+
+Cache = Literal["cold", "warm"]
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """What a worker is asked to do.
+
+    cases: by their index in the comparison, the baseline first. baseline: its index, or None where it has failed:
+    then the first case has the control, and there are no ratios.
+    budget_s: time for one block in this process, warm-up included; the control is not counted as a block.
+    precision, margin: as in `convbench.measures.latency.LatencySettings`.
+    """
+
+    cases: Mapping[int, Case]
+    baseline: int | None
+    threads: int
+    budget_s: float
+    precision: float
+    margin: float
+    seed: int
+    cache: Cache
+    kernels: bool
+    beacon: Path | None
+
+    def to_request(self) -> dict[str, Any]:
+        """The request that a worker answers with `run`."""
+        return {
+            "do": "latency",
+            "cases": [[index, case.to_json()] for index, case in self.cases.items()],
+            "baseline": self.baseline,
+            "threads": self.threads,
+            "budget_s": self.budget_s,
+            "precision": self.precision,
+            "margin": self.margin,
+            "seed": self.seed,
+            "cache": self.cache,
+            "kernels": self.kernels,
+            "beacon": None if self.beacon is None else str(self.beacon),
+        }
+
+    @classmethod
+    def from_request(cls, request: Mapping[str, Any]) -> Order:
+        """The order that `to_request` described."""
+        row = {key: value for key, value in request.items() if key != "do"}
+        row["cases"] = {index: Case.from_json(case) for index, case in request["cases"]}
+        row["beacon"] = None if request["beacon"] is None else Path(request["beacon"])
+        return cls(**row)

@@ -1,0 +1,45 @@
+"""Warming a call up until its time stands still."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import median
+from time import perf_counter_ns
+
+from convbench.timing.clock import Call, Clock
+
+_CALLS = 25
+_TEN = 10
+_TOLERANCE = 0.02
+_LONGEST_NS = 3_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """How a warm-up went. median_ns: of its last calls. settled: whether two successive tens agreed."""
+
+    calls: int
+    median_ns: float
+    settled: bool
+
+
+def warm_up(call: Call, clock: Clock, longest_ns: int = _LONGEST_NS) -> WarmUp:
+    """Call until at least 25 calls and the clock's shortest warm-up are done and the medians of successive tens agree
+    to 2%; at most 3 s, at least once."""
+    start = perf_counter_ns()
+    times: list[int] = []
+    while True:
+        times.append(clock.once(call))
+        elapsed = perf_counter_ns() - start
+        settled = len(times) % _TEN == 0 and _stands_still(times)
+        if settled and len(times) >= _CALLS and elapsed >= clock.warm_up_ns:
+            return WarmUp(len(times), median(times[-_TEN:]), True)
+        if elapsed >= longest_ns:
+            return WarmUp(len(times), median(times[-_TEN:]), len(times) >= 2 * _TEN and _stands_still(times))
+
+
+def _stands_still(times: list[int]) -> bool:
+    if len(times) < 2 * _TEN:
+        return False
+    before, now = median(times[-2 * _TEN : -_TEN]), median(times[-_TEN:])
+    return abs(now - before) <= _TOLERANCE * before
