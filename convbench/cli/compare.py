@@ -50,7 +50,8 @@ def compare(
     names = expand_targets(targets)
     index = _baseline_index(names, baseline)
     cases = [flags.case(name) for name in names]
-    plan = Plan(measures, strict=strict, latency=latency_settings(timing, default_processes=5))
+    settings = latency_settings(timing, default_processes=5) if "latency" in measures else None
+    plan = Plan(measures, strict=strict, latency=settings)
     interrupted = False
     with progress() as tell:
         try:

@@ -73,7 +73,7 @@ def _cost_lines(cost: Cost, *, training: bool) -> list[Line]:
     bound = "at least " if cost.uncounted else ""
     step = "forward + backward; " if training else ""
     lines = [("MACs", f"{bound}{cost.macs:,}", f"{step}multiply–accumulates of conv, linear, matmul; no bias")]
-    if cost.algorithmic_macs != cost.macs:
+    if cost.algorithmic_macs not in (None, cost.macs):
         lines.append(
             ("algorithmic MACs", f"{cost.algorithmic_macs:,}", "what its algorithm needs; the row above is spelled out")
         )
@@ -197,28 +197,33 @@ def _compare_cell(name: str, record: Record) -> str:
 
 
 def tree_table(cost: Cost, depth: int | None = None) -> Table:
-    """Cost by module; a parent's figures include its children's."""
-    table = Table("module", "type", "calls", "MACs", "share", "FLOPs", "bytes moved", box=None, header_style="bold")
-    for column in table.columns[2:]:
-        column.justify = "right"
+    """Cost by module; a parent's figures include its children's, ``own MACs`` do not and add up to the total exactly."""
+    titles = ("module", "type", "calls", "MACs", "share", "own MACs", "FLOPs", "bytes moved", "output")
+    table = _numbers(*titles, text=("module", "type", "output"))
     for row in cost.modules:
         if depth is not None and row.depth > depth:
             continue
-        share = row.macs / cost.macs if cost.macs else 0.0
+        total = row.total
+        share = total.macs / cost.macs if cost.macs else 0.0
         name = "  " * row.depth + (row.path.rpartition(".")[2] or "(whole)")
-        table.add_row(
-            name, row.type, f"{row.calls}", f"{row.macs:,}", f"{share:.1%}", f"{row.flops:,}", bytes_(row.bytes_moved)
-        )
+        figures = (f"{total.macs:,}", f"{share:.1%}", f"{row.own.macs:,}", f"{total.flops:,}", bytes_(total.bytes_moved))
+        output = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
+        table.add_row(name, row.type, f"{row.calls}", *figures, output)
     return table
 
 
 def operator_table(cost: Cost) -> Table:
     """Cost by operator; the rows add up to the total exactly."""
-    table = Table("operator", "ledger", "calls", "MACs", "FLOPs", "bytes moved", box=None, header_style="bold")
-    for column in table.columns[2:]:
-        column.justify = "right"
-    for row in sorted(cost.operators, key=lambda row: (-row.macs, -row.flops)):
-        table.add_row(
-            row.name, str(row.kind), f"{row.calls}", f"{row.macs:,}", f"{row.flops:,}", bytes_(row.bytes_moved)
-        )
+    table = _numbers("operator", "ledger", "calls", "MACs", "FLOPs", "bytes moved", text=("operator", "ledger"))
+    for row in sorted(cost.operators, key=lambda row: (-row.macs, -row.flops, -row.bytes_moved)):
+        figures = (f"{row.calls}", f"{row.macs:,}", f"{row.flops:,}", bytes_(row.bytes_moved))
+        table.add_row(row.name, str(row.kind.value), *figures)
+    return table
+
+
+def _numbers(*titles: str, text: Sequence[str]) -> Table:
+    """A plain table whose columns are right-aligned but for those that hold text."""
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False)
+    for title, column in zip(titles, table.columns, strict=True):
+        column.justify = "left" if title in text else "right"
     return table
