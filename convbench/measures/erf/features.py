@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
-import torch
 from torch import Tensor, nn
 
 from convbench.errors import OptionError, ShapeError, TargetError, nearest
@@ -21,10 +21,11 @@ class _ReachedLayer(Exception):  # noqa: N818 - control flow, never seen outside
 def feature_map(module: nn.Module, layer: str | None) -> FeatureMap:
     """The function from inputs to the probed features. Raises OptionError when ``layer`` names no submodule.
 
-    The pass ends at the layer: what follows is never computed.
+    The pass ends at the layer: what follows is never computed. The function raises TargetError or ShapeError when what
+    it finds is no feature map.
     """
     if layer is None:
-        return lambda x: _as_features(module(x), "the output")
+        return lambda x: as_features(module(x), "the output")
     try:
         submodule = module.get_submodule(layer)
     except AttributeError:
@@ -42,7 +43,7 @@ def feature_map(module: nn.Module, layer: str | None) -> FeatureMap:
         try:
             module(x)
         except _ReachedLayer as reached:
-            return _as_features(reached.output, f"layer {layer}")
+            return as_features(reached.output, f"layer {layer}")
         finally:
             handle.remove()
         raise OptionError(f"layer {layer!r} takes no part in the forward pass: choose one that does")
@@ -50,33 +51,32 @@ def feature_map(module: nn.Module, layer: str | None) -> FeatureMap:
     return run
 
 
-def last_feature_map(module: nn.Module, x: Tensor) -> str | None:
-    """Name of the submodule that gives the last map of more than one pixel, if the output itself is no map.
+@contextmanager
+def watching_maps(module: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Call ``seen(name, output)`` for every submodule that gives a map of more than one pixel."""
 
-    x: one input. None when the output is a map (or when no submodule gives one).
-    """
-    last: str | None = None
-    handles = []
-
-    def remember(name: str) -> Callable[..., None]:
-        def hook(_module: nn.Module, _args: object, output: object) -> None:
-            nonlocal last
+    def hook(name: str) -> Callable[..., None]:
+        def look(_module: nn.Module, _args: object, output: object) -> None:
             if isinstance(output, Tensor) and output.dim() == 4 and output.shape[2] * output.shape[3] > 1:
-                last = name
+                seen(name, output)
 
-        return hook
+        return look
 
+    handles = [child.register_forward_hook(hook(name)) for name, child in module.named_modules() if name]
     try:
-        handles += [child.register_forward_hook(remember(name)) for name, child in module.named_modules() if name]
-        with torch.no_grad():
-            output = module(x)
+        yield
     finally:
         for handle in handles:
             handle.remove()
-    return last if isinstance(output, Tensor) and output.dim() == 2 else None
 
 
-def _as_features(output: object, what: str) -> Tensor:
+def is_pooled(output: object) -> bool:
+    """Whether a module's output is class scores rather than a map, so that its last map is probed instead."""
+    return isinstance(output, Tensor) and output.dim() == 2
+
+
+def as_features(output: object, what: str) -> Tensor:
+    """``output`` as (N, C, H, W); class scores are a map of one pixel. Raises TargetError or ShapeError."""
     if not isinstance(output, Tensor):
         raise TargetError(
             f"{what} is a {type(output).__name__}, not a tensor: name a layer that gives one feature map (--layer)"

@@ -1,4 +1,4 @@
-"""What the probed pixel is and how its gradient is computed, decided once for every initialisation."""
+"""What the probed pixel is and how its gradient is computed."""
 
 from __future__ import annotations
 
@@ -9,11 +9,17 @@ import torch
 from torch import Tensor, nn
 
 from convbench.errors import ConvbenchError, TargetError
-from convbench.measures.erf.features import FeatureMap, feature_map, last_feature_map
+from convbench.measures.erf.demand.evaluate import Demand, demand, elements_per_sample
+from convbench.measures.erf.demand.evaluate import input_gradient as demanded_gradient
+from convbench.measures.erf.demand.record import Recording, Untraceable, record
+from convbench.measures.erf.features import FeatureMap, as_features, feature_map, is_pooled, watching_maps
 from convbench.measures.erf.gradient import input_gradient
 from convbench.measures.erf.probe import grid_centre, nearest_position
 from convbench.measures.erf.result import Box, Method
 from convbench.measures.erf.target import Target
+
+_BATCH_BYTES = 1 << 25
+_MAX_BATCH = 64
 
 
 class Evaluator(Protocol):
@@ -71,32 +77,162 @@ class FullMap:
         return input_gradient(self.features, x, weights, self.position, self.relu)
 
 
+@dataclass(frozen=True, slots=True)
+class DemandMap:
+    """Every operator on what the probed pixel sees of it."""
+
+    recording: Recording
+    demand: Demand
+    relu: bool
+    batch: int
+
+    @property
+    def box(self) -> Box:
+        return _box(self.demand)
+
+    def gradient(self, x: Tensor, weights: Tensor) -> Tensor:
+        return demanded_gradient(self.recording, self.demand, x, weights, self.relu)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outline:
+    """The probed features: of which layer, how many channels and pixels; ``recording``, where boxes can be computed."""
+
+    layer: str | None
+    channels: int
+    output_size: tuple[int, int]
+    recording: Recording | None
+    obstacle: str | None
+
+
 def look(target: Target, module: nn.Module, warnings: list[str]) -> View:
-    """Decide what to probe of ``module`` and how to compute it. Raises TargetError if the module refuses its input."""
-    image = target.image
-    layer, warnings = target.settings.layer, list(warnings)
-    x = torch.zeros(1, *target.input_shape, dtype=target.dtype, device=target.device)
+    """Decide what to probe of ``module`` and how to compute it.
+
+    Raises TargetError if the module refuses its input, and what ``feature_map`` raises.
+    """
+    outline = _outline(target, module)
+    if outline.layer != target.settings.layer:
+        warnings = [
+            *warnings, f"the output is pooled to class scores: probed at {outline.layer}, the last feature map"
+        ]  # fmt: skip
+    if outline.recording is not None:
+        return _propagated(target, module, outline, outline.recording, warnings)
+    return _on_grid(target, module, outline, warnings)
+
+
+def _propagated(
+    target: Target, module: nn.Module, outline: _Outline, recording: Recording, warnings: list[str]
+) -> View:
+    """The view of a module whose boxes can be computed."""
+    image, output_size = target.image, outline.output_size
+    position = _blind_position(output_size)
+    if target.settings.mode != "replknet":
+        position = _centred_position(recording, image)
+    field = demand(recording, position, within=False)
+    needed = demand(recording, position, within=True)
+    if field is None or needed is None:
+        # Nothing of the input is used: the full map finds that out as well, and says so.
+        return _on_grid(target, module, outline, warnings)
+    relu = target.settings.mode == "replknet"
+    evaluator: Evaluator = DemandMap(recording, needed, relu, _batch(recording, needed, target.dtype))
+    method: Method = "demand"
+    reason = None
+    if target.settings.evaluation == "full":
+        features = feature_map(module, outline.layer)
+        evaluator, method, reason = FullMap(features, image, position, relu), "full", "asked for"
+    box = _box(field)
+    return View(
+        outline.layer, outline.channels, output_size, position, box.centre, box, "propagated", _box(needed),
+        evaluator, method, reason, tuple(warnings),
+    )  # fmt: skip
+
+
+def _on_grid(target: Target, module: nn.Module, outline: _Outline, warnings: list[str]) -> View:
+    """The view of any other module: outputs are taken to lie evenly over the input."""
+    image, output_size = target.image, outline.output_size
+    position = _blind_position(output_size)
+    if target.settings.mode != "replknet":
+        rows, columns = (_grid_position(count, size) for count, size in zip(output_size, image, strict=True))
+        position = (rows, columns)
+    centre = tuple(
+        grid_centre(size, count, index) for size, count, index in zip(image, output_size, position, strict=True)
+    )
+    features = feature_map(module, outline.layer)
+    evaluator = FullMap(features, image, position, target.settings.mode == "replknet")
+    return View(
+        outline.layer, outline.channels, output_size, position, (centre[0], centre[1]), None, "probed",
+        Box.whole(*image), evaluator, "full", outline.obstacle, tuple(warnings),
+    )  # fmt: skip
+
+
+def _outline(target: Target, module: nn.Module) -> _Outline:
+    layer = target.settings.layer
     try:
-        if layer is None and (layer := last_feature_map(module, x)) is not None:
-            warnings.append(f"the output is pooled to class scores: probed at {layer}, the last feature map")
-        features = feature_map(module, layer)
+        recording = record(module, layer, target.input_shape, target.dtype, target.device)
+    except ConvbenchError:
+        raise
+    except Untraceable as reason:
+        return _outlined_by_running(target, module, str(reason))
+    except Exception as error:  # some modules refuse tensors without content
+        return _outlined_by_running(target, module, f"it cannot be recorded ({type(error).__name__}: {error})")
+    usable = recording if recording.obstacle is None else None
+    return _Outline(recording.layer, recording.channels, recording.output_size, usable, recording.obstacle)
+
+
+def _outlined_by_running(target: Target, module: nn.Module, obstacle: str) -> _Outline:
+    """Run the module once to see what it gives. Raises TargetError when it fails."""
+    layer = target.settings.layer
+    x = torch.zeros(1, *target.input_shape, dtype=target.dtype, device=target.device)
+    maps: list[tuple[str, Tensor]] = []
+    try:
         with torch.no_grad():
-            output = features(x)
+            if layer is not None:
+                output = feature_map(module, layer)(x)
+            else:
+                with watching_maps(module, lambda name, found: maps.append((name, found))):
+                    output = module(x)
+                if is_pooled(output) and maps:
+                    layer, output = maps[-1]
+                output = as_features(output, "the output")
     except ConvbenchError:
         raise
     except Exception as error:  # the module is the user's own
         raise TargetError(
-            f"{type(module).__name__} fails on an input {(1, *target.input_shape)}: {type(error).__name__}: {error}"
+            f"{type(module).__name__} fails on an input {tuple(x.shape)}: {type(error).__name__}: {error}"
         ) from error
-    _, channels, height, width = output.shape
-    rows, columns = ((length, image[axis]) for axis, length in enumerate((height, width)))
-    position = (_grid_position(*rows), _grid_position(*columns))
-    centre = (grid_centre(image[0], height, position[0]), grid_centre(image[1], width, position[1]))
-    return View(
-        layer, channels, (height, width), position, centre, None, "probed", Box.whole(*image),
-        FullMap(features, image, position, target.settings.mode == "replknet"), "full", None, tuple(warnings),
-    )  # fmt: skip
+    return _Outline(layer, output.shape[1], (output.shape[2], output.shape[3]), None, obstacle)
+
+
+def _centred_position(recording: Recording, image: tuple[int, int]) -> tuple[int, int]:
+    """The output pixel whose theoretical receptive field is centred nearest to the middle of the image."""
+    rows, columns = recording.output_size
+    first = ((rows - 1) // 2, (columns - 1) // 2)
+    second = (min(first[0] + 1, rows - 1), min(first[1] + 1, columns - 1))
+    near, far = demand(recording, first, within=False), demand(recording, second, within=False)
+    if near is None or far is None:
+        return first
+    position = []
+    for axis, count in enumerate((rows, columns)):
+        start, stride = _box(near).centre[axis], _box(far).centre[axis] - _box(near).centre[axis]
+        origin = start - first[axis] * stride
+        position.append(nearest_position(image[axis], origin, stride, count))
+    return position[0], position[1]
+
+
+def _blind_position(output_size: tuple[int, int]) -> tuple[int, int]:
+    return output_size[0] // 2, output_size[1] // 2
 
 
 def _grid_position(count: int, image: int) -> int:
     return nearest_position(image, grid_centre(image, count, 0), image / count, count)
+
+
+def _batch(recording: Recording, needed: Demand, dtype: torch.dtype) -> int:
+    """As many samples as keep what a pass holds within the cache of a processor, about."""
+    size = elements_per_sample(recording, needed) * dtype.itemsize
+    return min(max(_BATCH_BYTES // size, 1), _MAX_BATCH)
+
+
+def _box(found: Demand) -> Box:
+    (top, bottom), (left, right) = found.regions[0]
+    return Box(top, bottom, left, right)

@@ -36,9 +36,9 @@ def matrix_product_with_bias(call: Call) -> Result:
 
 def _product(call: Call, left: Operand, right: Operand) -> Result:
     if not (is_plain(left.layout[-1]) and is_plain(right.layout[-2])):
-        raise NotLocal(f"{call.operator} sums over positions or samples")
+        raise NotLocal(f"{call.name} sums over positions or samples")
     if left.layout[:-2] != right.layout[:-2]:
-        raise NotLocal(f"{call.operator} multiplies every sample or position by a matrix of its own")
+        raise NotLocal(f"{call.name} multiplies every sample or position by a matrix of its own")
     return local(call, [checked((*left.layout[:-2], left.layout[-2], right.layout[-1]))])
 
 
@@ -166,7 +166,7 @@ def _dims(call: Call, layout: Layout) -> list[int]:
 
 def _require_plain(call: Call, layout: Layout, dims: Sequence[int] | range) -> None:
     if not all(is_plain(layout[dim]) for dim in dims):
-        raise NotLocal(f"{call.operator} works across positions or samples")
+        raise NotLocal(f"{call.name} works across positions or samples")
 
 
 def _resized(layout: Layout, dim: int, size: int) -> Layout:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
@@ -19,8 +19,10 @@ Lengths = Mapping[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Value:
-    """A tensor of the recorded pass. readable: whether a box of it means what the whole tensor would
-    (the indices of a pooling do not).
+    """A tensor of the recorded pass.
+
+    readable: whether a box of it can be computed from boxes and means what the whole tensor would (the indices that
+    a pooling gives beside its maxima do not). If not, neither is what follows from it, and its layout may be a guess.
     """
 
     layout: Layout
@@ -32,7 +34,7 @@ class Value:
 class Operand:
     """A tensor argument: a recorded value, or a constant that the input does not reach.
 
-    layout: its own. detached: whether the module cut the gradient before this use.
+    layout: its own. detached: whether the module cut the gradient before this use. readable: see Value.
     """
 
     layout: Layout
@@ -40,19 +42,25 @@ class Operand:
     value: int | None = None
     constant: Tensor | None = None
     detached: bool = False
+    readable: bool = True
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
     """One operator call with its arguments.
 
-    leaves, spec: flattened (args, kwargs), tensors as operands. named: arguments by the schema's names, defaults filled.
+    leaves, spec: flattened (args, kwargs), tensors as operands. named: arguments by the schema's names, with defaults.
     """
 
     operator: OpOverload
     leaves: tuple[Any, ...]
     spec: TreeSpec
     named: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The operator's name as a message shows it: ``mean``, not ``aten.mean.dim``."""
+        return self.operator._schema.name.removeprefix("aten::").lstrip("_")
 
     @property
     def operands(self) -> list[Operand]:
@@ -105,4 +113,10 @@ class Graph:
         numbers = range(len(self.values), len(self.values) + len(outputs))
         self.values.extend(outputs)
         self.steps.append((step, tuple(numbers)))
+        return numbers
+
+    def add_unreadable(self, outputs: Sequence[Value]) -> range:
+        """Append values that no step gives."""
+        numbers = range(len(self.values), len(self.values) + len(outputs))
+        self.values.extend(replace(output, readable=False) for output in outputs)
         return numbers

@@ -6,15 +6,15 @@ becomes a constant. Nothing is allocated for what it does reach, so that recordi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from convbench.measures.erf.demand import channelwise, rearrange, resample, window
 from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value
@@ -22,15 +22,17 @@ from convbench.measures.erf.demand.layout import (
     HEIGHT,
     SAMPLES,
     WIDTH,
+    Dim,
+    Layout,
     NotLocal,
     axis_dim,
-    is_plain,
     plain,
     plain_dim,
     shape_of,
 )
 from convbench.measures.erf.demand.local import pointwise
 from convbench.measures.erf.demand.rules import RULES, Rule
+from convbench.measures.erf.features import as_features, feature_map, is_pooled, watching_maps
 
 aten = torch.ops.aten
 _RULE_MODULES = (channelwise, rearrange, resample, window)  # importing them fills the table
@@ -40,12 +42,24 @@ _SAME_VALUE = frozenset({aten.detach.default, aten.alias.default, aten.lift_fres
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recorded pass from value 0, the input, to value ``output``, a map of ``output_size`` with ``channels``."""
+    """A recorded pass from value 0, the input, to value ``output``, a map of ``output_size`` with ``channels``.
+
+    layer: the submodule that gives the output; None: the module itself.
+    obstacle: why boxes of the output cannot be computed from boxes of the input; None if they can.
+    operators: names of all that ran on what the input reaches.
+    """
 
     graph: Graph
     output: int
     channels: int
     output_size: tuple[int, int]
+    layer: str | None
+    obstacle: str | None
+    operators: frozenset[str]
+
+
+class Untraceable(Exception):  # noqa: N818 - a finding: the caller runs the module for real instead
+    """A pass that hollow tensors cannot follow, because it looks at the content of one."""
 
 
 class _Recorder(Protocol):
@@ -76,8 +90,12 @@ class _Hollow(Tensor):
 
 
 class _GraphRecorder:
+    """Builds the graph. obstacle: the first reason why a value cannot be read on boxes."""
+
     def __init__(self, device: torch.device) -> None:
         self.graph = Graph()
+        self.obstacle: str | None = None
+        self.operators: set[str] = set()
         self._device = device
 
     def source(self, input_shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
@@ -88,19 +106,16 @@ class _GraphRecorder:
         return self._hollow(0, [0]).requires_grad_()
 
     def record(self, operator: OpOverload, leaves: Sequence[Any], spec: TreeSpec) -> Any:
-        """Add a step for one operator call and return its outputs. Raises NotLocal where there is no rule for it."""
+        """Add a step for one operator call and return its outputs."""
         first = leaves[0]
         if operator in _SAME_VALUE:
-            return self._hollow(self._operand(first).value or 0, first.family)
+            return self._hollow(self.operand(first).value or 0, first.family)
+        self.operators.add(operator._schema.name.removeprefix("aten::"))
         in_place = operator._schema.is_mutable
         if in_place:
-            if not isinstance(first, _Hollow):
-                raise NotLocal(f"{operator} writes into a tensor that the input does not reach")
-            operator = _out_of_place(operator)
-        operands = tuple(self._operand(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        call = Call(operator, operands, spec, _named(operator, operands, spec))
-        step, outputs = _rule(operator)(call)
-        numbers = self.graph.add(step, outputs)
+            operator = _out_of_place(operator, first)
+        operands = tuple(self.operand(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
+        numbers = self._add(Call(operator, operands, spec, _named(operator, operands, spec)))
         if in_place:
             first.value = numbers[0]
             first.family[0] += 1
@@ -110,6 +125,37 @@ class _GraphRecorder:
         hollows = [self._hollow(number, first.family if is_view else [0]) for number in numbers]
         return hollows if _gives_list(operator) else hollows[0] if len(hollows) == 1 else tuple(hollows)
 
+    def operand(self, tensor: Tensor) -> Operand:
+        """A tensor argument as the graph knows it."""
+        if not isinstance(tensor, _Hollow):
+            return Operand(plain(tensor.shape), tensor.dtype, constant=tensor.detach())
+        value = self.graph.values[tensor.value]
+        readable = value.readable
+        if isinstance(tensor.grad_fn, BackwardCFunction):
+            name = type(tensor.grad_fn).__name__.removesuffix("Backward")
+            readable = self._obstructed(f"{name} defines a gradient of its own")
+        elif tensor.version != tensor.family[0]:
+            readable = self._obstructed("a tensor is changed in place through another view of it")
+        elif not value.readable:
+            self._obstructed("what an operator gives beside its result (positions, statistics) is used")
+        return Operand(value.layout, value.dtype, tensor.value, None, not tensor.requires_grad, readable)
+
+    def _add(self, call: Call) -> range:
+        """Add the step of a call, or what is known of its outputs where there is no step for it."""
+        try:
+            step, outputs = _rule(call.operator)(call)
+        except NotLocal as reason:
+            self._obstructed(str(reason))
+            outputs = _shapes(call)
+        else:
+            if all(operand.readable for operand in call.operands):
+                return self.graph.add(step, outputs)
+        return self.graph.add_unreadable(outputs)
+
+    def _obstructed(self, reason: str) -> bool:
+        self.obstacle = self.obstacle or reason
+        return False
+
     def _hollow(self, number: int, family: list[int]) -> _Hollow:
         value = self.graph.values[number]
         hollow: _Hollow = Tensor._make_wrapper_subclass(
@@ -118,39 +164,56 @@ class _GraphRecorder:
         hollow.recorder, hollow.value, hollow.family, hollow.version = self, number, family, family[0]
         return hollow
 
-    def _operand(self, tensor: Tensor) -> Operand:
-        if not isinstance(tensor, _Hollow):
-            return Operand(plain(tensor.shape), tensor.dtype, constant=tensor.detach())
-        if isinstance(tensor.grad_fn, BackwardCFunction):
-            raise NotLocal(f"{type(tensor.grad_fn).__name__.removesuffix('Backward')} defines a gradient of its own")
-        if tensor.version != tensor.family[0]:
-            raise NotLocal("a tensor is changed in place through another view of it")
-        value = self.graph.values[tensor.value]
-        if not value.readable:
-            raise NotLocal("the positions or statistics that an operator gives beside its result are used")
-        return Operand(value.layout, value.dtype, value=tensor.value, detached=not tensor.requires_grad)
-
 
 def record(
-    features: Callable[[Tensor], Tensor], input_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    module: nn.Module, layer: str | None, input_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
 ) -> Recording:
-    """Record ``features`` on an input (C, H, W).
+    """Record what ``module`` does to an input (C, H, W), up to ``layer`` or else to its last feature map.
 
-    Raises NotLocal with the operator that has no rule, or that makes a position depend on the whole image; and whatever
-    the module raises on tensors without content.
+    Raises Untraceable when the pass depends on the content of a tensor, what ``feature_map`` raises when there is no
+    feature map, and whatever the module raises on its input.
     """
     recorder = _GraphRecorder(device)
+    maps: list[tuple[str, Operand, tuple[int, ...]]] = []
     with torch.enable_grad():
-        output = features(recorder.source(input_shape, dtype))
-    if not isinstance(output, _Hollow):
-        raise NotLocal("the output does not depend on the input")
-    operand = recorder._operand(output)
-    assert operand.value is not None
-    samples, channels, *image = operand.layout
-    expected = [axis_dim(axis, output.shape[2 + axis]) for axis in (HEIGHT, WIDTH)]
-    if samples != axis_dim(SAMPLES, _RECORDED_SAMPLES) or not is_plain(channels) or list(image) != expected:
-        raise NotLocal("the output is not laid out as (N, C, H, W)")
-    return Recording(recorder.graph, operand.value, output.shape[1], (output.shape[2], output.shape[3]))
+        x = recorder.source(input_shape, dtype)
+        if layer is not None:
+            output = feature_map(module, layer)(x)
+        else:
+            with watching_maps(module, lambda name, found: maps.append((name, recorder.operand(found), found.shape))):
+                output = module(x)
+            if not (is_pooled(output) and maps):
+                maps, output = [], as_features(output, "the output")
+        name, operand, shape = maps[-1] if maps else (layer, recorder.operand(output), output.shape)
+    if operand.value is None:
+        raise Untraceable("the output does not depend on the input")
+    obstacle = recorder.obstacle if not operand.readable else None
+    expected = (axis_dim(SAMPLES, _RECORDED_SAMPLES), plain_dim(shape[1]), *_image_dims(shape))
+    if operand.readable and operand.layout != expected:
+        obstacle = "the output is not laid out as (N, C, H, W)"
+    return Recording(
+        recorder.graph, operand.value, shape[1], (shape[2], shape[3]), name, obstacle, frozenset(recorder.operators)
+    )
+
+
+def _image_dims(shape: Sequence[int]) -> tuple[Dim, Dim]:
+    return axis_dim(HEIGHT, shape[2]), axis_dim(WIDTH, shape[3])
+
+
+def _shapes(call: Call) -> list[Value]:
+    """Outputs of a call that has no step: their shapes, by running it on tensors without storage."""
+    tensors = [torch.empty(shape_of(operand.layout), dtype=operand.dtype, device="meta") for operand in call.operands]
+    try:
+        result = call.run(tensors)
+    except Exception as error:  # an operator without a shape rule, or whose shape depends on content
+        raise Untraceable(f"{call.operator} looks at the content of its input") from error
+    return [Value(_guessed(item.shape), item.dtype, readable=False) for item in tree_leaves(result)]
+
+
+def _guessed(shape: Sequence[int]) -> Layout:
+    """A layout for a tensor of which only the shape is known."""
+    layout = plain(shape)
+    return (axis_dim(SAMPLES, shape[0]), *layout[1:]) if shape and shape[0] == _RECORDED_SAMPLES else layout
 
 
 def _rule(operator: OpOverload) -> Rule:
@@ -159,16 +222,18 @@ def _rule(operator: OpOverload) -> Rule:
         return found
     if torch.Tag.pointwise in operator.tags and torch.Tag.nondeterministic_seeded not in operator.tags:
         return pointwise
-    raise NotLocal(f"{operator} is not known to be local")
+    raise NotLocal(f"{operator._schema.name.removeprefix('aten::').lstrip('_')} is not known to be local")
 
 
-def _out_of_place(operator: OpOverload) -> OpOverload:
-    """The operator that gives what this one writes into its first argument."""
+def _out_of_place(operator: OpOverload, target: object) -> OpOverload:
+    """The operator that gives what this one writes into its first argument, ``target``. Raises Untraceable."""
+    if not isinstance(target, _Hollow):
+        raise Untraceable(f"{operator} writes into a tensor that the input did not reach before")
     name = operator._schema.name.removeprefix("aten::")
     twin = getattr(aten, name[:-1], None) if name.endswith("_") else None
     overload = getattr(twin, operator._overloadname, None)
     if not isinstance(overload, OpOverload):
-        raise NotLocal(f"{operator} writes into its arguments")
+        raise Untraceable(f"{operator} writes into its arguments")
     return overload
 
 

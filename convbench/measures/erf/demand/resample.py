@@ -75,13 +75,13 @@ def resample(
     dims = []
     for place, (axis, size) in enumerate(zip(axes, (height, width), strict=True)):
         if axis is None:
-            raise NotLocal(f"{call.operator} spreads one position over a map")
+            raise NotLocal(f"{call.name} spreads one position over a map")
         unit = torch.eye(size, dtype=torch.float64)
         rows = apply(unit[:, None, :, None] if place == 0 else unit[:, None, None, :], place)
         steps[axis] = Resampling(rows.reshape(size, -1).T.contiguous(), beyond(place))
         dims.append(axis_dim(axis, rows.shape[2 + place]))
         if not dims[-1]:
-            raise NotLocal(f"{call.operator} joins a whole row or column")
+            raise NotLocal(f"{call.name} joins a whole row or column")
     return ResampleStep(source, steps), [Value((*source.layout[:2], *dims), source.dtype)]
 
 
@@ -146,7 +146,8 @@ def interpolate(call: Call) -> tuple[ResampleStep, list[Value]]:
         shift = 0.0 if corners or not taps else 0.5
 
         def position(pixel: int) -> int:
-            return int(floor((pixel + shift) * scale - shift))
+            exact: float = (pixel + shift) * scale - shift
+            return floor(exact)
 
         # Left of a position there are taps − 1 more pixels than its own, right of it as many as taps.
         return lambda span: (position(span[0]) - max(taps - 1, 0), position(span[1] - 1) + taps + 1)

@@ -288,10 +288,10 @@ def strided_slice(call: Call) -> tuple[WindowStep, list[Value]]:
 def image_axes(call: Call, layout: Layout, rank: int) -> list[int | None]:
     """The axis of every dimension that the window slides along."""
     if len(layout) != rank + 2 or not is_plain(layout[1]):
-        raise NotLocal(f"{call.operator} takes positions for channels")
+        raise NotLocal(f"{call.name} takes positions for channels")
     for dim in layout[2:]:
         if dim and _single_axis(dim) is None:
-            raise NotLocal(f"{call.operator} slides over a dimension that is not an axis of the image")
+            raise NotLocal(f"{call.name} slides over a dimension that is not an axis of the image")
     return [_single_axis(dim) for dim in layout[2:]]
 
 
