@@ -1,0 +1,299 @@
+"""``convbench sweep``: a grid of cases, measured one by one into a file that a later call goes on with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import err, note, out, print_table, verbosity, warn
+from convbench.cli.measuring import command
+from convbench.cli.options import Outputs, Targets, takes_flags
+from convbench.errors import UsageError
+from convbench.report.files import check_outputs, write
+
+if TYPE_CHECKING:
+    from convbench.records import Record
+    from convbench.report.document import Report
+    from convbench.run.study import Study
+    from convbench.run.sweep import Progress, Result
+
+_EXAMPLES = """\b
+Examples:
+  convbench sweep MRFA PyConv --dim 32,64 --size 14,28 --measure params,cost -o sweep.csv
+  convbench sweep Conv3x3 --dim 64 --mode inference,training --measure latency --max-time 2 -o latency.html
+  convbench sweep PyConv -p kernels=[3,5],[3,5,7] --size 28 --device meta
+  convbench sweep study.toml --dry-run
+  convbench sweep study.toml --slurm partition=gpu,exclusive=1,time=60 -o study.csv
+
+\b
+A study file has the same keys in the plural, each with one value or a list of values:
+  targets = ["MRFA", "PyConv*", "timm:convnext_tiny"]
+  dims = [32, 64, 128]             # blocks only: a network has none
+  sizes = [14, 28, 56]
+  measures = ["params", "cost", "latency"]
+  [options]                        # of every target
+  bias = [true, false]
+  [options.PyConv]                 # of one target; a value that is a list is put in a list
+  kernels = [[3, 5], [3, 5, 7]]
+  [[grid]]                         # several grids: each takes what stands above and says what differs
+  modes = "training"
+Further keys: batches, shapes, devices, dtypes, autocasts, memory_formats, modes, executions, threads,
+transforms, weights, pretrained, input_grads, seeds; and one value each: strict, timeout, processes,
+max_time, rigorous, metric, force_threads.
+
+\b
+The store (study.jsonl after study.toml, else sweep.jsonl) holds one JSON line a measured case:
+  {"key": …, "record": {the columns}, "task": {the case and its measures}, "environment": …, "wall_s": …}
+Each line is on disk before the next case begins. A case that it holds is not measured again; the files
+named by -o are written from it at the end, and when the sweep is interrupted.
+"""
+
+
+def _values(flag: str, text: str) -> Any:
+    return typer.Option(flag, metavar="A,B,…", help=text, show_default=False)
+
+
+@dataclass(frozen=True, slots=True)
+class GridFlags:
+    """The axes of the grid, as typed. Each may be repeated."""
+
+    dims: Annotated[list[str] | None, _values("--dim", "Channels of blocks.")] = None
+    sizes: Annotated[list[str] | None, _values("--size", "Heights and widths.")] = None
+    batches: Annotated[list[str] | None, _values("--batch", "Batch sizes.")] = None
+    shapes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--shape", metavar="N,C,H,W", help="An input shape, instead of --batch and --size; repeat for more cases."
+        ),
+    ] = None
+    devices: Annotated[list[str] | None, _values("--device", "cpu, cuda, cuda:0, mps, xpu, meta.")] = None
+    dtypes: Annotated[list[str] | None, _values("--dtype", "float32, float64, bfloat16, float16.")] = None
+    autocasts: Annotated[list[str] | None, _values("--autocast", "Autocast dtypes, or none.")] = None
+    memory_formats: Annotated[list[str] | None, _values("--memory-format", "contiguous, channels_last.")] = None
+    modes: Annotated[list[str] | None, _values("--mode", "inference, training.")] = None
+    executions: Annotated[list[str] | None, _values("--execution", "eager, compiled.")] = None
+    threads: Annotated[list[str] | None, _values("--threads", "CPU threads of the timed calls.")] = None
+    transforms: Annotated[list[str] | None, _values("--transform", "none, refocus, refocus+fuse.")] = None
+    seeds: Annotated[list[str] | None, _values("--seed", "Seeds of initialisation and input.")] = None
+    measures: Annotated[
+        list[str] | None, _values("--measure", "params, cost, latency, memory, erf.  [default: all that can be]")
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class SettingFlags:
+    """What holds for every case, as typed."""
+
+    strict: Annotated[bool, typer.Option("--strict", help="A case with an uncounted operator fails.")] = False
+    processes: Annotated[
+        int | None, typer.Option("--processes", help="Measuring processes a case.  [default: 3]", show_default=False)
+    ] = None
+    max_time: Annotated[
+        float | None, typer.Option("--max-time", help="Seconds of timing a case and process.", show_default=False)
+    ] = None
+    rigorous: Annotated[bool, typer.Option("--rigorous", help="Eight processes and tighter intervals.")] = False
+    metric: Annotated[
+        str | None, typer.Option("--metric", help="time, or instructions.  [default: time]", show_default=False)
+    ] = None
+    timeout: Annotated[
+        float | None,
+        typer.Option("--timeout", help="Seconds after which a case is given up.  [default: 1800]", show_default=False),
+    ] = None
+    force_threads: Annotated[
+        bool, typer.Option("--force-threads", help="Time although more threads are asked for than cores are idle.")
+    ] = False
+
+
+@app.command(epilog=_EXAMPLES)
+@takes_flags
+def sweep(
+    grid: GridFlags,
+    settings: SettingFlags,
+    targets: Targets = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--option", metavar="KEY=A,B,…", help="Values of an option; a list is one value: kernels=[3,5],[3]."
+        ),
+    ] = None,
+    store: Annotated[
+        Path | None,
+        typer.Option("--store", metavar="FILE.jsonl", help="Where records are appended.", show_default=False),
+    ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Measure again what the store holds.")] = False,
+    retry_failed: Annotated[
+        bool, typer.Option("--retry-failed", help="Measure again those cases of the store that failed.")
+    ] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cases with their cost, memory and time; measure nothing.")
+    ] = False,
+    slurm: Annotated[
+        str | None,
+        typer.Option(
+            "--slurm",
+            metavar="NAME=VALUE,…",
+            help="Run the cases as Slurm jobs, with these parameters of sbatch.",
+            show_default=False,
+        ),
+    ] = None,
+    output: Outputs = None,
+) -> None:
+    """Measure every combination of targets and conditions: from flags, or from a study file (FILE.toml).
+
+    Records are appended as they come. Interrupted or killed, the same command goes on where it stopped; a crash, a
+    time-out or running out of memory is the record of its case. With --slurm, Ctrl-C leaves the jobs running.
+    """
+    from convbench.run.sweep import run_study
+
+    outputs, place = _places(output or (), store, targets or ())
+    check_outputs(outputs)
+    study = read_study(targets or (), grid, settings, option or ())
+    parameters = _slurm_parameters(slurm)
+    if dry_run:
+        _print_plan(study, place, force=force, retry_failed=retry_failed)
+        raise typer.Exit(0)
+    with _telling(place) as tell:
+        result = run_study(study, place, slurm=parameters, force=force, retry_failed=retry_failed, tell=tell)
+    _finish(result, place, outputs)
+    raise typer.Exit(130 if result.interrupted else 3 if any(r.status != "ok" for r in result.records) else 0)
+
+
+def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, options: Sequence[str]) -> Study:
+    """The study of a file, of flags, or of a file with flags that override its keys. Raises UsageError."""
+    from convbench.run.settings import Given, settings_from_flags
+    from convbench.run.study import make_study
+    from convbench.run.study_file import settings_from_file
+
+    files = [name for name in targets if name.lower().endswith(".toml")]
+    if len(files) > 1:
+        raise UsageError(f"one study at a time, got {', '.join(files)}")
+    named = [name for name in targets if name not in files]
+    texts = {field.name: value for field in fields(grid) if (value := getattr(grid, field.name))}
+    flags = dict(settings_from_flags({**texts, **({"targets": named} if named else {})}, options))
+    for field in fields(settings):
+        value = getattr(settings, field.name)
+        if value is not None and value is not False:
+            flags[(field.name,)] = Given(value, f"--{field.name.replace('_', '-')}")
+    layers = [settings_from_file(Path(files[0]))] if files else []
+    return make_study(*layers, [flags])
+
+
+def _places(outputs: Sequence[Path], store: Path | None, targets: Sequence[str]) -> tuple[list[Path], Path]:
+    """The files to export to, and the store: what --store or an output called .jsonl names, else its default."""
+    lines = [path for path in outputs if path.suffix.lower() == ".jsonl"]
+    if len(lines) + (store is not None) > 1:
+        raise UsageError("a sweep has one store: name one file, by --store or by an -o that ends in .jsonl")
+    study = next((Path(name) for name in targets if name.lower().endswith(".toml")), Path("sweep"))
+    place = store or next(iter(lines), Path(f"{study.stem}.jsonl"))
+    if not place.parent.is_dir():
+        raise UsageError(f"{place}: the directory {place.parent} does not exist")
+    return [path for path in outputs if path not in lines], place
+
+
+def _slurm_parameters(text: str | None) -> dict[str, Any] | None:
+    if text is None:
+        return None
+    from convbench.run.slurm import parse_parameters
+
+    return parse_parameters(text)
+
+
+@contextmanager
+def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
+    """A function that shows how far the sweep is: one live line in a terminal, a line a case elsewhere.
+
+    Nothing is drawn between events: a line that refreshes itself would take turns with the case on the processor.
+    """
+    from convbench.run.events import Finished, Said
+
+    def tell(progress: Progress) -> None:
+        event = progress.event
+        if isinstance(event, Said):
+            note(event.text)
+        elif isinstance(event, Finished):
+            if event.record.status != "ok":
+                reason = (event.record.error or "").splitlines()
+                warn(f"{event.task.label}: {event.record.status}: {reason[0] if reason else 'no reason given'}")
+            if not err().is_terminal:
+                note(f"[{progress.done}/{progress.total}] {event.task.label}: {event.wall_s:.1f} s{_left(progress)}")
+
+    if verbosity.quiet or not err().is_terminal:
+        yield tell
+        return
+    from rich.live import Live
+    from rich.text import Text
+
+    with Live(
+        Text(f"looking over the cases; records go to {store}"), console=err(), auto_refresh=False, transient=True
+    ) as live:
+
+        def draw(progress: Progress) -> None:
+            tell(progress)
+            share = progress.done / progress.total
+            where = "" if isinstance(progress.event, Said) else f" · {progress.event.task.label}"
+            live.update(Text(f"[{progress.done}/{progress.total}] {share:.0%}{_left(progress)}{where}"), refresh=True)
+
+        yield draw
+
+
+def _left(progress: Progress) -> str:
+    if progress.left_s is None or progress.done == progress.total:
+        return ""
+    return f", about {duration(progress.left_s)} left"
+
+
+def duration(seconds: float) -> str:
+    """``95`` as ``2 min``, ``7000`` as ``1 h 57 min``."""
+    if seconds < 60:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
+    from convbench.report.sweep_table import common_conditions, sweep_table
+
+    records = result.records
+    if records:
+        out().print(common_conditions(records), markup=False)
+        print_table(sweep_table(records))
+    if result.kept:
+        note(f"{result.kept} of {len(records)} records were in {store} before")
+    if result.interrupted:
+        warn(f"interrupted after {len(records)} cases; the same command goes on from {store}")
+        if result.parting_words:
+            note(result.parting_words)
+    note(f"records are in {store}")
+    report = _report(result)
+    for path in outputs:
+        for written in write(path, report):
+            note(f"wrote {written}")
+
+
+def _report(result: Result) -> Report:
+    """The records in the study's order, with the environments they were measured in."""
+    from convbench.report.document import Report
+    from convbench.report.load import join
+
+    by_environment: dict[str | None, list[Record]] = {}
+    for entry in result.entries:
+        by_environment.setdefault(entry.environment, []).append(entry.record)
+    if not by_environment:
+        return Report([], command=command())
+    whole = join(
+        [
+            Report(records, result.environments.get(digest or "", {}), command=command())
+            for digest, records in by_environment.items()
+        ]
+    )
+    return whole if whole.sources else replace(whole, records=result.records)
+
+
+def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:
+    raise NotImplementedError

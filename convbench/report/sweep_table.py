@@ -1,0 +1,77 @@
+"""The records of a sweep as a terminal table: what varies between the cases first, then what was measured."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from rich.table import Table
+
+from convbench.records import Record
+from convbench.report.units import bytes_, count, milliseconds, significant
+
+_CONDITIONS = ("input_shape", "device", "dtype", "memory_format", "mode", "execution", "threads")
+_FIGURES = (
+    ("params", "params", count),
+    ("macs", "MACs", count),
+    ("flops", "FLOPs", count),
+    ("latency_ms", "latency", milliseconds),
+    ("peak_bytes", "peak memory", bytes_),
+    ("erf_sigma", "ERF σ (px)", significant),
+    ("erf_agd", "AGD", significant),
+)
+
+
+def sweep_table(records: Sequence[Record]) -> Table:
+    """One row a record. Conditions and options that are the same everywhere are left out; see `common_conditions`."""
+    options = _varying_options(records)
+    conditions = [name for name in _CONDITIONS if _varies(records, name)]
+    figures = [row for row in _FIGURES if any(getattr(record, row[0]) is not None for record in records)]
+    failed = any(record.status != "ok" for record in records)
+    titles = ["target", *options, *(name.replace("_", " ") for name in conditions), *(title for _, title, _ in figures)]
+    table = Table(*titles, *(["status"] if failed else []), box=None, header_style="bold", pad_edge=False)
+    for column in table.columns[1 + len(options) + len(conditions) : len(titles)]:
+        column.justify = "right"
+    for record in records:
+        stated = _options(record)
+        cells = [record.target, *(_text(stated.get(name)) for name in options)]
+        cells += [_text(getattr(record, name)) for name in conditions]
+        cells += [_figure(record, name, form) for name, _, form in figures]
+        table.add_row(*cells, *([record.status] if failed else []))
+    return table
+
+
+def common_conditions(records: Sequence[Record]) -> str:
+    """The conditions that all records share, in one line."""
+    shared = [name for name in _CONDITIONS if not _varies(records, name) and getattr(records[0], name) is not None]
+    return " · ".join(f"{name.replace('_', ' ')} {getattr(records[0], name)}" for name in shared)
+
+
+def _varies(records: Sequence[Record], name: str) -> bool:
+    return len({getattr(record, name) for record in records}) > 1
+
+
+def _varying_options(records: Sequence[Record]) -> list[str]:
+    """Options of which one target has several values."""
+    seen: dict[str, dict[str, set[str]]] = {}
+    for record in records:
+        for name, value in _options(record).items():
+            seen.setdefault(name, {}).setdefault(record.target, set()).add(json.dumps(value))
+    return [name for name, by_target in seen.items() if any(len(values) > 1 for values in by_target.values())]
+
+
+def _options(record: Record) -> dict[str, Any]:
+    return json.loads(record.options) if record.options else {}
+
+
+def _figure(record: Record, name: str, form: Any) -> str:
+    value = getattr(record, name)
+    about = "~" if name == "latency_ms" and value is not None and record.latency_noise == "noisy" else ""
+    return "–" if value is None else f"{about}{form(value)}"
+
+
+def _text(value: Any) -> str:
+    if value is None:
+        return "–"
+    return json.dumps(value) if isinstance(value, list | dict | bool) else str(value)

@@ -1,0 +1,82 @@
+"""Looking over a study before anything is measured: wrong requests, and what its cases take, from the meta device.
+
+The work is done in a worker process by `convbench.run.survey_job`; this is the side that asks. Imports no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from convbench import errors
+from convbench.errors import DeviceError, MeasurementError, OptionError, UsageError
+from convbench.records import Record
+from convbench.run.process import WorkerCrash, run_in_worker
+from convbench.run.study import Places, Study
+from convbench.run.task import Task
+
+JOB = "convbench.run.survey_job:run"
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What one case takes, as far as shapes tell.
+
+    record: its identity, params and cost, counted on the meta device, and ``peak_bytes`` by storage lifetimes.
+    call_s: time of one call if the machine reached the share of its peaks that convolution blocks usually do; None
+    where the peaks are not known. wall_s: time to measure the case, processes and repetitions included.
+    """
+
+    task: Task
+    record: Record
+    call_s: float | None
+    wall_s: float | None
+
+
+def require_valid(study: Study, tasks: Sequence[Task], *, devices_here: bool) -> None:
+    """Raise a UsageError naming the place, the value and the rule, for a target, an option or a device that no case
+    can do with. What a target says to its values when it is built is left to the records.
+
+    devices_here: whether the devices must be on this machine. Does nothing where importing a target ends the process.
+    """
+    request = {"do": JOB, "tasks": [task.to_json() for task in tasks], "devices_here": devices_here, "estimate": False}
+    problems: list[Mapping[str, Any]] = []
+    try:
+        run_in_worker(request, on_message=problems.append)
+    except WorkerCrash:
+        return
+    for task, message in zip(tasks, problems, strict=True):
+        problem = message["problem"]
+        if problem is not None:
+            kind = getattr(errors, problem["type"], UsageError)
+            place = _place(study.places[task.key], kind, problem["message"])
+            raise kind.__new__(kind, f"{place}: {problem['message']}")
+
+
+def estimate(tasks: Sequence[Task]) -> list[Estimate]:
+    """What each task takes; one that cannot be counted carries the reason in its record's ``status`` and ``error``.
+
+    Raises MeasurementError when a target ends the process.
+    """
+    request = {"do": JOB, "tasks": [task.to_json() for task in tasks], "devices_here": False, "estimate": True}
+    messages: list[Mapping[str, Any]] = []
+    try:
+        run_in_worker(request, on_message=messages.append)
+    except WorkerCrash as error:
+        culprit = tasks[len(messages)].label
+        raise MeasurementError(f"{culprit}: nothing can be estimated, because {error}") from error
+    return [
+        Estimate(task, Record.from_row(message["record"]), message["call_s"], message["wall_s"])
+        for task, message in zip(tasks, messages, strict=True)
+    ]
+
+
+def _place(places: Places, kind: type[UsageError], message: str) -> str:
+    """Where the value that the message is about was given."""
+    if issubclass(kind, DeviceError):
+        return places.device
+    if issubclass(kind, OptionError):
+        named = next((place for name, place in places.options.items() if f"{name!r}" in message), None)
+        return named or next((place for name, place in places.options.items() if name in message), places.target)
+    return places.target
