@@ -40,25 +40,23 @@ class Copier:
         return tree_map_only(Tensor, self.tensor, arguments)
 
     def module(self, module: nn.Module) -> nn.Module:
-        """A copy of ``module`` whose gradients are cleared. Raises MeasurementError where it cannot be copied."""
-        memo: dict[int, Any] = {}
-        for tensor in held_tensors(module):
-            if not _plain(tensor):
-                continue
-            duplicate = self.tensor(tensor)
-            if isinstance(tensor, nn.Parameter):
-                duplicate = nn.Parameter(duplicate, requires_grad=tensor.requires_grad)
-            elif tensor.is_leaf:
-                duplicate.requires_grad_(tensor.requires_grad)
-            memo[id(tensor)] = duplicate
+        """A copy of ``module`` whose gradients are cleared. What cannot be copied, a lock or a file, is shared.
+
+        Raises MeasurementError where the module itself cannot be copied.
+        """
+        tensors = {id(tensor): self._held(tensor) for tensor in held_tensors(module) if _plain(tensor)}
         try:
-            duplicate_module = copy.deepcopy(module, memo)
-        except Exception as error:  # copying runs the target's own code
-            raise MeasurementError(
-                f"memory is traced on a copy, so that the module stays as it is, and this one cannot be copied: {error}"
-            ) from error
-        duplicate_module.zero_grad(set_to_none=True)
-        return duplicate_module
+            duplicate = copy.deepcopy(module, dict(tensors))
+        except Exception:  # copying runs the target's own code
+            duplicate = _copy_sharing(module, tensors)
+        duplicate.zero_grad(set_to_none=True)
+        return duplicate
+
+    def _held(self, tensor: Tensor) -> Tensor:
+        duplicate = self.tensor(tensor)
+        if isinstance(tensor, nn.Parameter):
+            return nn.Parameter(duplicate, requires_grad=tensor.requires_grad)
+        return duplicate.requires_grad_(tensor.is_leaf and tensor.requires_grad)
 
     def _storage(self, storage: torch.UntypedStorage) -> torch.UntypedStorage:
         copied: torch.UntypedStorage = storage.clone()  # type: ignore[no-untyped-call]
@@ -102,6 +100,24 @@ def shapes_alone(autocast: bool) -> Iterator[Copier]:
     copier = FakeCopier()
     with copier.mode:
         yield copier
+
+
+def _copy_sharing(module: nn.Module, memo: dict[int, Any]) -> nn.Module:
+    """A copy of ``module`` that shares those attributes that refuse to be copied."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if name == "_modules":
+                continue
+            try:
+                copy.deepcopy(value, dict(memo))
+            except Exception:  # copying runs the target's own code
+                memo[id(value)] = value
+    try:
+        return copy.deepcopy(module, memo)
+    except Exception as error:
+        raise MeasurementError(
+            f"memory is traced on a copy, so that the module stays as it is, and this one cannot be copied: {error}"
+        ) from error
 
 
 def held_tensors(module: nn.Module) -> list[Tensor]:

@@ -107,7 +107,6 @@ def _same(tensor: Tensor) -> Tensor:
 @contextmanager
 def _garbage_kept_out() -> Iterator[None]:
     """Keep the garbage collector from freeing cycles at a time that depends on what else the process did."""
-    gc.collect()
     enabled = gc.isenabled()
     gc.disable()
     try:
