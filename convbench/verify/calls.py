@@ -131,7 +131,8 @@ def named(names: list[str]) -> str:
 
 
 def first_line(error: Any) -> str:
-    """Type and first line of an exception, cut where it runs on."""
-    lines = str(error).strip().splitlines()
-    line = textwrap.shorten(lines[0], _LINE, placeholder=" …") if lines else ""
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+    """Type and first line of an exception, with the next where that ends in a colon, cut where it runs on."""
+    lines = [line for line in str(error).splitlines() if line.strip()]
+    shown = " ".join(lines[: 2 if lines and lines[0].rstrip().endswith(":") else 1])
+    name = type(error).__name__
+    return f"{name}: {textwrap.shorten(shown, _LINE, placeholder=' …')}" if shown else name

@@ -6,6 +6,8 @@ import csv
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.conftest import Cli
 
 BROKEN = str(Path(__file__).parents[1] / "verify" / "broken.py")
@@ -98,3 +100,12 @@ def test_help_names_every_check(cli: Cli) -> None:
     assert all(check.question in text for check in CHECKS)
     assert "forward*" in text
     assert "onnx*" not in text
+
+
+@pytest.mark.slow
+def test_without_a_compiler_compiling_is_skipped(installed: Cli) -> None:
+    environment = {"CXX": "/no/such/compiler", "TORCHINDUCTOR_FORCE_DISABLE_CACHES": "1"}
+    result = installed("verify", f"{BROKEN}:Right", *SMALL, "--check", "compile", **environment)
+    assert result.code == 0
+    assert "skipped" in result.out
+    assert "torch.compile needs a C++ compiler" in result.out

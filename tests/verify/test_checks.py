@@ -16,8 +16,7 @@ SLOW = ("compile",)
 
 
 def results(target: str, *checks: str, **case: object) -> dict[str, CheckResult]:
-    given = {"dim": 4, "size": 8} if not case else case
-    trial = prepare(Case(f"{BROKEN}:{target}" if ":" not in target else target, **given))
+    trial = prepare(Case(f"{BROKEN}:{target}", **(case or {"dim": 4, "size": 8})))
     return {result.check: result for result in run_checks(trial, choose_checks(checks))}
 
 
