@@ -213,16 +213,18 @@ def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
 
 
 def _erf(subject: Subject, plan: Plan) -> Erf | None:
+    """A field on few samples, for the line in a profile; ``convbench erf`` draws more of them."""
     from convbench.measures.erf import ErfSettings, measure_erf
     from convbench.subject import blueprint
 
-    settings = plan.erf or ErfSettings()
     if len(subject.shapes) != 1 or len(subject.shapes[0]) != 4:
         raise MeasurementError("a receptive field needs one input of shape N,C,H,W")
-    if subject.case.target.startswith("saved:"):
-        return measure_erf(subject.module, subject.shapes[0], settings, device=subject.case.device)
-    design = blueprint(subject.case)
-    return measure_erf(design.module, subject.shapes[0], settings, device=subject.case.device)
+    # Initialisations differ more than samples do; those of a network take long to build and to differentiate.
+    quick = ErfSettings(seeds=1, samples=8) if subject.kind == "network" else ErfSettings(seeds=8, samples=4)
+    case = subject.case
+    given = case.target.startswith("saved:") or case.weights is not None or case.pretrained
+    source = subject.module if given else blueprint(case).module
+    return measure_erf(source, subject.shapes[0], plan.erf or quick, device=case.device)
 
 
 def _compare_latencies(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Progress) -> None:
