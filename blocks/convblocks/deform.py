@@ -80,10 +80,13 @@ def _sample_by_lookup(value: Tensor, offset: Tensor, mask: Tensor, groups: int) 
 def _sample_by_grid(value: Tensor, offset: Tensor, mask: Tensor, groups: int) -> Tensor:
     """The same sum through ``grid_sample``, whose backward pass is the fastest that torch has.
 
-    The map is padded to powers of two, where normalised coordinates of whole positions are exact.
+    The map is padded to powers of two, where normalised coordinates of whole positions are exact; not in a recorded
+    program, whose sizes may be symbols.
     """
     batch, height, width, channels = value.shape
-    padded_height, padded_width = (1 << (size - 1).bit_length() for size in (height, width))
+    padded_height, padded_width = height, width
+    if not is_recorded():
+        padded_height, padded_width = (1 << (size - 1).bit_length() for size in (height, width))
     device, dtype = value.device, value.dtype
     point = torch.arange(POINTS, dtype=torch.int32, device=device)
     x = (2 * _neighbours(width, point // 3, device) + 1).to(dtype) / padded_width - 1

@@ -161,7 +161,7 @@ def expert_conv(x: Tensor, experts: ExpertFilters, guide: Tensor, stride: int, p
     x: (N, in, H, W); guide: (N, regions, H', W').
     """
     size = _output_size(x.shape[2:], experts.filter_shape[-1], stride, padding)
-    if list(guide.shape[2:]) != size:
+    if stride > 1 or list(guide.shape[2:]) != size:
         guide = F.interpolate(guide, size=size, mode="nearest")
     return region_conv(x, experts(x), guide, stride, padding)
 
