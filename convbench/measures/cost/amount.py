@@ -12,7 +12,7 @@ import torch
 class Shape(tuple[int, ...]):
     """A tensor as a cost rule sees it: its sizes, with the dtype and the number of elements that memory holds.
 
-    ``stored`` is smaller than ``numel()`` where a dimension was expanded: such a tensor is read once per stored element.
+    ``stored`` is less than ``numel()`` where a dimension was expanded: such a tensor is read once a stored element.
     """
 
     dtype: torch.dtype

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench.measures.cost.infer import infer
+from convbench.measures.cost.inference import infer
 from convbench.measures.cost.modules import ModuleTree, Node
 from convbench.measures.cost.pricing import Operator, Price, price
 from convbench.measures.cost.provenance import Provenance
@@ -20,7 +20,7 @@ Entry = tuple[Node, Price, bool, bool]
 """Where a call ran, what it costs, whether it is independent of the batch, whether it is part of the backward pass."""
 
 
-class CostCounter(TorchDispatchMode):
+class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every operator that runs while it is active; ``calls`` says how often each entry came.
 
     On meta tensors (``on_meta``) nothing is computed: results are inferred, or remade from a call of the same shapes,
@@ -34,10 +34,12 @@ class CostCounter(TorchDispatchMode):
         """Without this, torch wraps ``__torch_dispatch__`` so that the first operator imports torch._dynamo."""
         return False
 
-    def __init__(self, tree: ModuleTree, *, on_meta: bool) -> None:
-        super().__init__()
+    def __init__(self, tree: ModuleTree, *, on_meta: bool, device_type: str = "cpu") -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.tree = tree
         self.on_meta = on_meta
+        self.device_type = device_type
+        self.under_autocast = False
         self.in_backward = False
         self.paused = False
         self.macs = 0
@@ -45,7 +47,7 @@ class CostCounter(TorchDispatchMode):
         self.calls: dict[Entry, int] = {}
         self.needs_data: str | None = None
         self.provenance = Provenance()
-        self._operators: dict[object, Operator] = {}
+        self._operators: dict[object, Operator | None] = {}
         self._prices: dict[object, tuple[Price, Recipe | None]] = {}
         self._independent_nodes: set[int] = set()
         self._last_owner = tree.root
@@ -57,17 +59,21 @@ class CostCounter(TorchDispatchMode):
         kwargs = kwargs or {}
         if self.paused:
             return func(*args, **kwargs)
-        operator = self._operators.get(func)
-        if operator is None:
+        try:
+            operator = self._operators[func]
+        except KeyError:
             operator = self._operators[func] = _describe(func)
+        if operator is None:
+            return func(*args, **kwargs)
         if operator.composite:
             with self:
-                out = func.decompose(*args, **kwargs)
-            if out is not NotImplemented:
-                return out
+                return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         tensors: list[Tensor] = []
         key = (func, _key(args, tensors), _key(kwargs.items(), tensors) if kwargs else ())
         meta = self.on_meta and any(tensor.is_meta for tensor in tensors)
+        if meta and torch.is_autocast_enabled(self.device_type):
+            self.under_autocast = True
+            raise RuntimeError("autocast does not act on meta tensors")
         if meta and not all(tensor.is_meta for tensor in tensors):
             args, kwargs = _to_meta(args), {name: _to_meta(value) for name, value in kwargs.items()}
         try:
@@ -75,7 +81,7 @@ class CostCounter(TorchDispatchMode):
         except TypeError:  # an argument without a hash: a packed weight, a generator
             key, priced = (object(), (), ()), None
         if priced is None:
-            out = infer(operator.name, args, kwargs) if meta else None
+            out: Any = infer(operator.name, args, kwargs) if meta else None
             if out is None:
                 out = self._run(func, args, kwargs)
             recipe = Recipe.of(operator, out, args, key[1]) if meta else None
@@ -117,7 +123,10 @@ class CostCounter(TorchDispatchMode):
         return self._last_owner, sequence in self._independent_nodes
 
 
-def _describe(func: Any) -> Operator:
+def _describe(func: Any) -> Operator | None:
+    """The operator's facts; None for questions about a tensor (``prim::device``), which are no operators."""
+    if func.namespace == "prim":
+        return None
     if isinstance(func, torch._ops.OpOverload):
         return Operator.of(func)
     return Operator.opaque(f"higher_order::{func.name()}")
@@ -151,4 +160,5 @@ def _lacks_data(func: Any, error: Exception) -> bool:
     tags = getattr(func, "tags", ())
     if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
         return True
-    return isinstance(error, NotImplementedError) or "meta" in str(error).lower()
+    missing = ("UnsupportedOperatorException", "UnsupportedFakeTensorException", "NotImplementedError")
+    return type(error).__name__ in missing or "meta" in str(error).lower()

@@ -1,7 +1,7 @@
 """What modules declare of their own algorithm.
 
 ``algorithmic_macs(*inputs) -> int``: MACs of the module's whole forward if its algorithm ran as well as it can.
-``sampling_macs(*inputs) -> int``: weighted sums of sampling that the module writes with gathers, which no operator shows.
+``sampling_macs(*inputs) -> int``: weighted sums of sampling that the module writes with gathers, hidden from operators.
 A declaration covers everything below its module: declarations inside it are not asked.
 """
 

@@ -1,4 +1,4 @@
-"""Global state that a forward pass may move, put back afterwards: random generators, warning filters, dispatch modes."""
+"""Global state that a forward pass may move, put back afterwards: random generators, warning filters, modes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import random
 import sys
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import cast
 
 import torch
 from torch.utils import _python_dispatch
@@ -19,7 +20,7 @@ def isolated() -> Iterator[None]:
     python_generator = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_generator = numpy.random.get_state() if numpy is not None else None
-    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None
+    cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     filters = warnings.filters[:]
     try:
         with _without_outer_modes():
@@ -35,7 +36,7 @@ def isolated() -> Iterator[None]:
             warnings.filters[:] = filters  # type: ignore[index]
 
 
-def _without_outer_modes():  # type: ignore[no-untyped-def]
+def _without_outer_modes() -> AbstractContextManager[object]:
     if torch._C._len_torch_dispatch_stack():
-        return _python_dispatch._disable_current_modes()
+        return cast(AbstractContextManager[object], _python_dispatch._disable_current_modes())
     return nullcontext()

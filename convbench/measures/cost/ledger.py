@@ -43,7 +43,7 @@ def assemble(module: nn.Module, done: Pass, *, training: bool, method: str, reas
     growing = figures.macs - figures.batch_independent_macs
     batch = next((tensor.shape[0] for tensor in done.inputs if tensor.dim()), 1)
     return Cost(
-        *_values(figures),
+        **figures.values(),
         algorithmic_macs=algorithmic,
         forward_macs=figures.macs - in_backward,
         backward_macs=in_backward,
@@ -80,10 +80,12 @@ def by_operator(counter: CostCounter, sampling: _Sampling) -> tuple[OperatorCost
     for node, (macs, calls) in sampling.items():
         add(f"{type(node.module).__name__}.sampling_macs", Kind.EXACT, Figures(sampling_macs=macs), calls)
     costs = [
-        OperatorCost(*_values(figures), name=name, kind=kind, calls=calls)
+        OperatorCost(**figures.values(), name=name, kind=kind, calls=calls)
         for (name, kind), (figures, calls) in rows.items()
     ]
-    return tuple(sorted(costs, key=lambda cost: (-cost.macs, -cost.sampling_macs, -cost.flops, -cost.bytes_moved, cost.name)))
+    return tuple(
+        sorted(costs, key=lambda cost: (-cost.macs, -cost.sampling_macs, -cost.flops, -cost.bytes_moved, cost.name))
+    )
 
 
 def by_module(counter: CostCounter, sampling: _Sampling) -> tuple[ModuleCost, ...]:
@@ -118,10 +120,3 @@ def uncounted(operators: Iterable[OperatorCost], reason: str | None) -> tuple[Un
     if reason is not None and "numpy" in reason:
         unknown.append(Uncounted("numpy", 1))
     return tuple(sorted(unknown, key=lambda item: item.name))
-
-
-def _values(figures: Figures) -> tuple[int, ...]:
-    return (
-        figures.macs, figures.sampling_macs, figures.flops, figures.bytes_moved, figures.padding_macs,
-        figures.batch_independent_macs, figures.activations,
-    )  # fmt: skip

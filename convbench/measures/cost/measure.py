@@ -1,18 +1,19 @@
-"""Counting a module: on meta tensors if they will do, on fake ones if not, by a real run where shapes depend on data."""
+"""Counting a module: on meta tensors if they will do, else on fake ones, by a real run where shapes depend on data."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
 from convbench.measures.cost.counter import CostCounter
-from convbench.measures.cost.execution import Pass, run, tensors_in
+from convbench.measures.cost.execution import run, tensors_in
 from convbench.measures.cost.failure import explain
 from convbench.measures.cost.isolation import isolated
 from convbench.measures.cost.ledger import assemble
@@ -35,6 +36,7 @@ class _Request:
     training: bool
     input_grad: bool
     autocast: torch.dtype | None
+    device_type: str
 
 
 def measure_cost(
@@ -56,15 +58,21 @@ def measure_cost(
     autocast: run under ``torch.autocast`` with this dtype.
     strict: raise instead of giving a lower bound.
 
-    Raises ShapeError, naming the layer and the shape that reached it, if the module rejects the input; CostError, naming
-    the operators, if some have no rule under ``strict``, or if shapes depend on data and there is none (meta tensors).
+    Raises ShapeError, naming the layer and the shape that reached it, if the module rejects the input; CostError if
+    operators, which it names, have no rule under ``strict``, or if shapes depend on data and there is none.
     """
     if not isinstance(module, nn.Module):
         raise UsageError(f"measure_cost takes an nn.Module, got {type(module).__name__}")
     if isinstance(args, Tensor) or not isinstance(args, (tuple, list)):
-        raise UsageError(f"args is the tuple of forward's arguments, got {type(args).__name__}: write (x,) for one input")
+        raise UsageError(
+            f"args is the tuple of forward's arguments, got {type(args).__name__}: write (x,) for one input"
+        )
+    if any(is_lazy(parameter) for parameter in module.parameters()):
+        raise UsageError("the module has lazy parameters without a shape: run it once on an input of the right width")
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators it was made from are counted
-    request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast or _outer_autocast())
+    device_type = _device_type((*tensors_in(args), *module.parameters()))
+    autocast = autocast or _outer_autocast(device_type)
+    request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast, device_type)
     with isolated():
         cost = _first_that_works(request)
     if strict and cost.uncounted:
@@ -79,44 +87,54 @@ def measure_cost(
 class _UnsuitableError(Exception):
     """These tensors will not do for this module; the message says why."""
 
+    def __init__(self, reason: str, *, needs_values: bool) -> None:
+        super().__init__(reason)
+        self.needs_values = needs_values
+
 
 def _first_that_works(request: _Request) -> Cost:
     methods = _methods(request)
     reason: str | None = None
-    for method in methods:
+    while methods:
+        method = methods.pop(0)
         try:
-            return _count(request, method, reason, last=method == methods[-1])
+            return _count(request, method, reason)
         except _UnsuitableError as unsuitable:
             reason = str(unsuitable)
-    raise CostError(f"{reason}; without values this cannot be counted: pass real tensors and a module that has its weights")
+            if unsuitable.needs_values:
+                methods = [other for other in methods if other == "real"]
+    raise CostError(f"{reason}, and there are none: pass real tensors and a module that has its weights")
 
 
 def _methods(request: _Request) -> list[Method]:
     """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values."""
-    tensors = (*request.module.parameters(), *request.module.buffers(), *tensors_in((request.args, dict(request.kwargs))))
+    tensors = (
+        *request.module.parameters(),
+        *request.module.buffers(),
+        *tensors_in((request.args, dict(request.kwargs))),
+    )
     methods: list[Method] = ["fake"] if request.autocast is not None else ["meta", "fake"]
     if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in tensors):
         methods.append("real")
     return methods
 
 
-def _count(request: _Request, method: Method, reason: str | None, *, last: bool, accumulate: bool = False) -> Cost:
+def _count(request: _Request, method: Method, reason: str | None, *, accumulate: bool = False) -> Cost:
     with ExitStack() as stack:
         copy_tensor = stack.enter_context(_tensors_of(method))
         double = shadow(request.module, copy_tensor)
         args, kwargs = shadow_inputs((request.args, dict(request.kwargs)), copy_tensor, input_grad=request.input_grad)
         tree = ModuleTree(double)
-        counter = CostCounter(tree, on_meta=method == "meta")
+        counter = CostCounter(tree, on_meta=method == "meta", device_type=request.device_type)
         if request.autocast is not None:
-            stack.enter_context(torch.autocast(_device_type(request), request.autocast))
+            stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
             done = run(counter, double, args, kwargs, training=request.training, accumulate=accumulate)
         except Exception as error:
             if "use_reentrant" in str(error) and not accumulate:
-                return _count(request, method, reason, last=last, accumulate=True)
-            why = _unsuitable(counter, error, method)
-            if why is not None and (not last or method != "real"):
-                raise _UnsuitableError(why) from error
+                return _count(request, method, reason, accumulate=True)
+            if method != "real" and (why := _unsuitable(counter, error, method)) is not None:
+                raise why from error
             raise explain(error, tree, tensors_in((args, kwargs))) from error
     return assemble(double, done, training=request.training, method=method, reason=reason)
 
@@ -141,24 +159,29 @@ def _fake_copy(tensor: Tensor) -> Tensor:
     return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
 
 
-def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> str | None:
-    """Why the failure may be due to tensors without values, or None if the input is at fault."""
+def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _UnsuitableError | None:
+    """Why the failure may be due to tensors without values, or None if the input is at fault.
+
+    Whatever fails on meta tensors is tried on fake ones, which answer for a device and under autocast.
+    """
+    said = " ".join(str(error).split())[:160]
     if counter.needs_data is not None:
-        return f"{counter.needs_data} needs values"
-    said = str(error)
+        return _UnsuitableError(f"{counter.needs_data} needs values", needs_values=True)
     if "numpy" in said:
-        return "numpy computes a part"
-    if method == "fake" or any(word in said.lower() for word in ("meta", "view size", "stride", "data-dependent")):
-        return f"it does not run on {method} tensors ({' '.join(said.split())[:160]})"
+        return _UnsuitableError("numpy computes a part", needs_values=True)
+    if counter.under_autocast:
+        return _UnsuitableError("autocast does not act on meta tensors", needs_values=False)
+    if method == "meta":
+        return _UnsuitableError(f"it does not run on meta tensors ({said})", needs_values=False)
     return None
 
 
-def _device_type(request: _Request) -> str:
-    tensors = (*tensors_in(request.args), *request.module.parameters())
+def _device_type(tensors: Sequence[Tensor]) -> str:
+    """Where the module would run; a meta tensor stands for one on the CPU."""
     kind = tensors[0].device.type if tensors else "cpu"
     return "cpu" if kind == "meta" else kind
 
 
-def _outer_autocast() -> torch.dtype | None:
+def _outer_autocast(device_type: str) -> torch.dtype | None:
     """The dtype of an autocast block around the call."""
-    return torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    return torch.get_autocast_dtype(device_type) if torch.is_autocast_enabled(device_type) else None

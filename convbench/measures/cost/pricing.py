@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import DispatchKey
 
 from convbench.measures.cost.amount import Amount, Shape, shapes_in
 from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, UncountedCallError, find
@@ -16,10 +15,22 @@ from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, Uncou
 # Created during the forward pass with sizes that may come from the input: they count as depending on the batch.
 _CREATORS = frozenset(
     f"aten::{name}"
-    for name in (
-        "zeros ones full empty empty_strided new_empty new_empty_strided new_zeros new_ones new_full rand randn randint "
-        "empty_permuted"
-    ).split()
+    for name in [
+        "zeros",
+        "ones",
+        "full",
+        "empty",
+        "empty_strided",
+        "new_empty",
+        "new_empty_strided",
+        "new_zeros",
+        "new_ones",
+        "new_full",
+        "rand",
+        "randn",
+        "randint",
+        "empty_permuted",
+    ]
 )
 
 
@@ -44,14 +55,13 @@ class Operator:
         """Facts of an ATen, torchvision or user-defined overload."""
         schema = overload._schema
         row = find(schema.name, schema.overload_name)
-        composite = torch._C._dispatch_has_kernel_for_dispatch_key(
-            overload.name(), DispatchKey.CompositeImplicitAutograd  # type: ignore[arg-type]
-        ) or DispatchKey.CompositeImplicitAutograd in overload.py_kernels
+        qualified = f"{schema.name}.{schema.overload_name}".rstrip(".")
+        composite = torch._C._dispatch_has_kernel_for_dispatch_key(qualified, "CompositeImplicitAutograd")
         if row is None:
             row = VIEW if overload.is_view else UNKNOWN
         returned = {name for result in schema.returns if result.alias_info for name in result.alias_info.before_set}
         writes = [
-            (position, argument)
+            (position, argument, argument.alias_info.before_set)
             for position, argument in enumerate(schema.arguments)
             if argument.alias_info is not None and argument.alias_info.is_write
         ]
@@ -63,11 +73,9 @@ class Operator:
             creates=schema.name in _CREATORS,
             expands=schema.name in ("aten::expand", "aten::broadcast_to"),
             written=tuple(
-                position
-                for position, argument in writes
-                if not argument.kwarg_only and not argument.alias_info.before_set & returned
+                position for position, argument, aliases in writes if not argument.kwarg_only and not aliases & returned
             ),
-            targets=frozenset(argument.name for _, argument in writes if argument.kwarg_only),
+            targets=frozenset(argument.name for _, argument, _ in writes if argument.kwarg_only),
         )
 
     @classmethod
@@ -119,7 +127,9 @@ def _shaped(value: object) -> Any:
     if isinstance(value, Tensor):
         return Shape.of(value)
     if isinstance(value, (list, tuple)):
-        return tuple(_shaped(item) for item in value) if not isinstance(value, list) else [_shaped(item) for item in value]
+        return (
+            tuple(_shaped(item) for item in value) if not isinstance(value, list) else [_shaped(item) for item in value]
+        )
     return value
 
 

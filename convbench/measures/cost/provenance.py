@@ -38,9 +38,7 @@ class Provenance:
         storages = [storage_of(tensor) for tensor in operands]
         self.used.update(storages)
         held = not self._dependent.isdisjoint(storages)
-        dependent = held or (
-            bool(self._expanded) and any(_view_key(tensor) in self._expanded for tensor in operands)
-        )
+        dependent = held or (bool(self._expanded) and any(_view_key(tensor) in self._expanded for tensor in operands))
         results = [out] if isinstance(out, Tensor) else out if isinstance(out, (tuple, list)) else ()
         tensors = [result for result in results if isinstance(result, Tensor)]
         if operator.view:

@@ -35,11 +35,16 @@ class Recipe:
                 return cls((), False, position) if unchanged else None
         several = isinstance(out, (tuple, list))
         results = list(out) if isinstance(out, (tuple, list)) else [out]
-        if operator.written or not all(result is None or _is_plain(result) for result in results):
+        if operator.written:
             return None
-        layouts = (
-            None if result is None else (result.shape, result.stride(), result.dtype) for result in results
-        )
+        layouts: list[_Layout | None] = []
+        for result in results:
+            if isinstance(result, Tensor) and _is_plain(result):
+                layouts.append((result.shape, result.stride(), result.dtype))
+            elif result is None:
+                layouts.append(None)
+            else:
+                return None
         return cls(tuple(layouts), several)
 
     def make(self, args: Sequence[object]) -> object:
@@ -55,13 +60,13 @@ def _fresh(layout: _Layout) -> Tensor:
     return torch.empty_strided(sizes, strides, dtype=dtype, device="meta")
 
 
-def _is_plain(result: object) -> bool:
+def _is_plain(result: Tensor) -> bool:
     """A dense meta tensor of its own, from the start of its storage, without lazy conjugation."""
     return (
         type(result) is Tensor
         and result.is_meta
         and result.layout is torch.strided
-        and result.storage_offset() == 0
+        and bool(result.storage_offset() == 0)
         and not result.is_conj()
         and not result.is_neg()
     )

@@ -3,8 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypedDict
 
 from convbench.measures.cost.table import Kind
+
+
+class FigureValues(TypedDict):
+    """The values of `Figures` by name."""
+
+    macs: int
+    sampling_macs: int
+    flops: int
+    bytes_moved: int
+    padding_macs: int
+    batch_independent_macs: int
+    activations: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +51,18 @@ class Figures:
             self.batch_independent_macs + other.batch_independent_macs,
             self.activations + other.activations,
         )
+
+    def values(self) -> FigureValues:
+        """The seven figures by name."""
+        return {
+            "macs": self.macs,
+            "sampling_macs": self.sampling_macs,
+            "flops": self.flops,
+            "bytes_moved": self.bytes_moved,
+            "padding_macs": self.padding_macs,
+            "batch_independent_macs": self.batch_independent_macs,
+            "activations": self.activations,
+        }
 
 
 @dataclass(frozen=True, slots=True)

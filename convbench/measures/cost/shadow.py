@@ -46,15 +46,15 @@ def shadow(module: nn.Module, copy_tensor: CopyTensor) -> nn.Module:
 def shadow_inputs(inputs: Any, copy_tensor: CopyTensor, *, input_grad: bool) -> Any:
     """Arguments with every tensor replaced; floating ones require a gradient if ``input_grad``."""
 
+    def double(tensor: Tensor) -> Tensor:
+        made = copy_tensor(tensor)
+        return made.requires_grad_(input_grad) if made.is_floating_point() or made.is_complex() else made
+
     def replace(value: object) -> object:
         if isinstance(value, PackedSequence):  # its batch sizes are data that shapes depend on, and live on the CPU
             indices = (None if item is None else copy_tensor(item) for item in value[2:])
-            return PackedSequence(replace(value.data), value.batch_sizes.clone(), *indices)  # type: ignore[arg-type]
-        if not isinstance(value, Tensor):
-            return value
-        double = copy_tensor(value)
-        differentiable = double.is_floating_point() or double.is_complex()
-        return double.requires_grad_(input_grad) if differentiable else double
+            return PackedSequence(double(value.data), value.batch_sizes.clone(), *indices)
+        return double(value) if isinstance(value, Tensor) else value
 
     return tree_map(replace, inputs, is_leaf=lambda value: isinstance(value, PackedSequence))
 
@@ -73,7 +73,7 @@ class _Doubler:
     def _tensor(self, tensor: Tensor | None) -> Tensor | None:
         if tensor is None:
             return None
-        double = self._memo.get(id(tensor))
+        double: Tensor | None = self._memo.get(id(tensor))
         if double is None:
             if is_lazy(tensor):
                 double = copy.deepcopy(tensor)
@@ -82,20 +82,22 @@ class _Doubler:
             else:
                 double = self._copy_tensor(tensor)
             self._memo[id(tensor)] = double
-        return double  # type: ignore[no-any-return]
+        return double
 
     def _module(self, original: nn.Module) -> nn.Module:
-        known = self._memo.get(id(original))
+        known: nn.Module | None = self._memo.get(id(original))
         if known is not None:
-            return known  # type: ignore[no-any-return]
+            return known
         kind = type(original)
-        if hasattr(kind, "__deepcopy__") or kind.__getstate__ is not object.__getstate__:
+        if hasattr(kind, "__deepcopy__") or kind.__getstate__ != nn.Module.__getstate__:
             return copy.deepcopy(original, self._memo)
         double = kind.__new__(kind)
         self._memo[id(original)] = double
         attributes: dict[str, Any] = {}
         object.__setattr__(double, "__dict__", attributes)
         for name, value in original.__dict__.items():
+            if name == "_compiled_call_impl":  # module.compile(): the double runs the operators it was made from
+                continue
             if name == "_modules":
                 children = ((key, child if child is None else self._module(child)) for key, child in value.items())
                 attributes[name] = type(value)(children)
@@ -111,6 +113,8 @@ class _Doubler:
             return value
         if kind in _CONTAINERS and not value:
             return kind()
+        if kind is tuple and all(type(item) in _SHARED for item in value):
+            return value
         if isinstance(value, Tensor):
             known = self._memo.get(id(value))
             return known if known is not None else value.detach().clone().requires_grad_(value.requires_grad)

@@ -120,7 +120,7 @@ def register_cost(operator: str | torch._ops.OpOverload | torch._ops.OpOverloadP
 
 def _qualified_name(operator: torch._ops.OpOverload | torch._ops.OpOverloadPacket) -> str:
     if isinstance(operator, torch._ops.OpOverload):
-        return str(operator.name())
+        return str(operator._schema.name)
     return str(operator._qualified_op_name)
 
 

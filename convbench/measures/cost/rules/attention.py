@@ -27,7 +27,9 @@ def attention(query: Shape, key: Shape, value: Shape, *rest: object, out: object
     "aten::_scaled_dot_product_flash_attention_backward", "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
     "aten::_scaled_dot_product_efficient_attention_backward", "aten::_scaled_dot_product_cudnn_attention_backward",
 )  # fmt: skip
-def attention_backward(grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, out: object, **__: object) -> Amount:
+def attention_backward(
+    grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, out: object, **__: object
+) -> Amount:
     """Q·Kᵀ once more (fused kernels keep no scores), then the gradients of P, V, Q and K: five products.
 
     Besides: Σ grad·out for each query; scale, subtract, exponential, subtract, multiply, scale for each score.

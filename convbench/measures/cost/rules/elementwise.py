@@ -5,8 +5,8 @@ elementary function (exp, log, sin, tanh, erf, pow, …) is one operation. A com
 definition in its row, common subexpressions once. Picking one of two values by a condition is free, the comparison that
 makes the condition is not. Arithmetic on integers and booleans is no floating-point operation and counts nothing.
 Complex elements: an addition is two operations, a multiplication six (four products, two sums), a division eleven
-(the product with the conjugate, a squared modulus, two quotients), a modulus four, an exponential five (exp, cos, sin, two products); other complex functions have no
-figure and are reported as uncounted.
+(the product with the conjugate, a squared modulus, two quotients), a modulus four, an exponential five (exp, cos, sin,
+two products), a sign six; other complex functions have no figure and are reported as uncounted.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from convbench.measures.cost.amount import Amount, Shape, first_shape, shapes_in
 from convbench.measures.cost.table import Kind, UncountedCallError, rule
 
 ARITHMETIC = (
-    "add", "sub", "rsub", "mul", "div", "neg", "abs", "maximum", "minimum", "fmax", "fmin", "max.other", "min.other",
-    "sqrt", "rsqrt", "reciprocal", "square", "pow", "exp", "exp2", "expm1", "log", "log2", "log10", "log1p", "sin", "cos",
-    "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh", "atan2", "erf", "erfc", "erfinv",
-    "lgamma", "digamma", "polygamma", "i0", "special_i0e", "special_i1", "special_i1e", "special_erfcx", "special_ndtri",
-    "sign", "sgn", "floor", "ceil", "round", "trunc", "fmod", "remainder", "hypot", "copysign", "heaviside", "angle",
-    "eq", "ne", "lt", "le", "gt", "ge", "relu", "clamp_min", "clamp_max", "threshold", "hardshrink", "isnan", "isinf",
-    "isfinite", "isposinf", "isneginf", "signbit", "nan_to_num", "ldexp", "conj_physical", "_conj_physical",
+    "add", "sub", "rsub", "mul", "div", "neg", "abs", "maximum", "minimum", "fmax", "fmin", "max.other",
+    "min.other", "sqrt", "rsqrt", "reciprocal", "square", "pow", "exp", "exp2", "expm1", "log", "log2", "log10",
+    "log1p", "sin", "cos", "tan", "asin", "acos", "atan", "sinh", "cosh", "tanh", "asinh", "acosh", "atanh",
+    "atan2", "erf", "erfc", "erfinv", "lgamma", "digamma", "polygamma", "i0", "special_i0e", "special_i1",
+    "special_i1e", "special_erfcx", "special_ndtri", "sign", "sgn", "floor", "ceil", "round", "trunc", "fmod",
+    "remainder", "hypot", "copysign", "heaviside", "angle", "eq", "ne", "lt", "le", "gt", "ge", "relu", "clamp_min",
+    "clamp_max", "threshold", "hardshrink", "isnan", "isinf", "isfinite", "isposinf", "isneginf", "signbit",
+    "nan_to_num", "ldexp", "conj_physical", "_conj_physical",
 )  # fmt: skip
 """One operation an element; ``hardshrink`` and ``threshold`` compare once and pick."""
 
 INTEGER_ONLY = (
-    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not",
-    "bitwise_left_shift", "bitwise_right_shift", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__", "__iand__",
-    "__ior__", "__ixor__", "__ilshift__", "__irshift__", "gcd", "lcm",
+    "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
+    "bitwise_not", "bitwise_left_shift", "bitwise_right_shift", "__and__", "__or__", "__xor__", "__lshift__",
+    "__rshift__", "__iand__", "__ior__", "__ixor__", "__ilshift__", "__irshift__", "gcd", "lcm",
 )  # fmt: skip
 """Conditions and bit patterns: element-wise, no floating-point operation."""
 
@@ -65,8 +66,8 @@ COMPOSED = {
 """Operations of the definition beside each name."""
 
 _COMPLEX = {
-    "add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "div": 11, "reciprocal": 6, "square": 6, "abs": 4, "eq": 2, "ne": 2,
-    "conj_physical": 1, "_conj_physical": 1, "polar": 4, "exp": 5, "angle": 1,
+    "add": 2, "sub": 2, "rsub": 2, "neg": 2, "mul": 6, "div": 11, "reciprocal": 6, "square": 6, "abs": 4, "eq": 2,
+    "ne": 2, "conj_physical": 1, "_conj_physical": 1, "polar": 4, "exp": 5, "angle": 1, "sgn": 6,
 }  # fmt: skip
 
 

@@ -1,4 +1,4 @@
-"""Backward forms of element-wise functions, operations for each element of the gradient; conventions as in `elementwise`.
+"""Backward forms of element-wise functions: operations for each element of the gradient, counted as in `elementwise`.
 
 g is the incoming gradient, σ the sigmoid (4 operations), y the forward result.
 """

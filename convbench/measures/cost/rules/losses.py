@@ -1,4 +1,7 @@
-"""Losses that arrive whole; the others arrive as element-wise operations and reductions. Reduction 0 none, 1 mean, 2 sum."""
+"""Losses that arrive whole; the others arrive as element-wise operations and reductions.
+
+ATen's reductions: 0 none, 1 mean, 2 sum.
+"""
 
 from __future__ import annotations
 

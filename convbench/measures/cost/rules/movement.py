@@ -22,11 +22,11 @@ def _aten(names: str) -> Iterable[str]:
 # Neither reads nor writes elements.
 zero_cost(
     _aten(
-        "empty empty_like empty_strided empty_permuted empty_quantized new_empty new_empty_strided resize resize_as set_ "
-        "_unsafe_view _reshape_alias _conj _neg_view lift lift_fresh _nested_tensor_size is_same_size _assert_async "
-        "_assert_tensor_metadata sym_size sym_numel sym_stride sym_storage_offset sym_is_contiguous _functional_assert_async "
-        "_version is_pinned record_stream alias alias_copy "
-        "squeeze_ unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
+        "empty empty_like empty_strided empty_permuted empty_quantized new_empty new_empty_strided resize "
+        "resize_as set_ _unsafe_view unsafe_split unsafe_split_with_sizes _reshape_alias _conj _neg_view lift "
+        "lift_fresh _nested_tensor_size is_same_size _assert_async _assert_tensor_metadata sym_size sym_numel "
+        "sym_stride sym_storage_offset sym_is_contiguous _functional_assert_async _version is_pinned "
+        "record_stream alias alias_copy squeeze_ unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
     ),
     reads=Reads.NOTHING,
     writes=False,
@@ -34,9 +34,10 @@ zero_cost(
 # Write only.
 zero_cost(
     _aten(
-        "zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full fill zero scalar_tensor arange linspace "
-        "logspace eye tril_indices triu_indices rand randn randint randperm rand_like randn_like randint_like normal uniform "
-        "random bernoulli exponential geometric cauchy log_normal bartlett_window hann_window hamming_window"
+        "zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full fill zero scalar_tensor "
+        "arange linspace logspace eye tril_indices triu_indices rand randn randint randperm rand_like randn_like "
+        "randint_like normal uniform random bernoulli exponential geometric cauchy log_normal bartlett_window "
+        "hann_window hamming_window"
     ),
     reads=Reads.NOTHING,
 )
@@ -51,15 +52,16 @@ zero_cost(
         "clone _to_copy cat stack hstack vstack dstack where masked_fill masked_scatter masked_select scatter "
         "slice_scatter index_fill index_copy select_scatter diagonal_scatter as_strided_scatter slice_backward "
         "select_backward diagonal_backward constant_pad_nd roll flip rot90 repeat tril triu im2col pixel_shuffle "
-        "pixel_unshuffle channel_shuffle native_channel_shuffle nonzero nonzero_static sort topk argsort kthvalue median "
-        "nanmedian mode unique_dim _unique2 _unique unique_consecutive bincount searchsorted bucketize multinomial any all "
-        "is_nonzero equal _local_scalar_dense item one_hot _pin_memory view_as_real_copy permute_copy expand_copy "
-        "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d replication_pad3d "
-        "upsample_nearest1d upsample_nearest2d upsample_nearest3d _upsample_nearest_exact1d _upsample_nearest_exact2d "
-        "_upsample_nearest_exact3d unfold_copy complex _reshape_copy split_copy split_with_sizes_copy "
-        "unbind_copy slice_copy select_copy diag_embed block_diag count_nonzero isin put _pad_packed_sequence "
-        "_pack_padded_sequence repeat_interleave max_unpool2d max_unpool3d histc quantize_per_tensor dequantize "
-        "_amp_update_scale _to_dense to_mkldnn mkldnn_reorder_conv2d_weight clamp_like view_copy as_strided_copy"
+        "pixel_unshuffle channel_shuffle native_channel_shuffle nonzero nonzero_static sort topk argsort kthvalue "
+        "median nanmedian mode unique_dim _unique2 _unique unique_consecutive bincount searchsorted bucketize "
+        "multinomial any all is_nonzero equal _local_scalar_dense item one_hot _pin_memory view_as_real_copy "
+        "permute_copy expand_copy reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d "
+        "replication_pad2d replication_pad3d upsample_nearest1d upsample_nearest2d upsample_nearest3d "
+        "_upsample_nearest_exact1d _upsample_nearest_exact2d _upsample_nearest_exact3d unfold_copy complex "
+        "_reshape_copy split_copy split_with_sizes_copy unbind_copy slice_copy select_copy diag_embed block_diag "
+        "count_nonzero isin put _pad_packed_sequence _pack_padded_sequence repeat_interleave max_unpool2d "
+        "max_unpool3d histc quantize_per_tensor dequantize _amp_update_scale _to_dense to_mkldnn "
+        "mkldnn_reorder_conv2d_weight clamp_like view_copy as_strided_copy"
     )
 )
 zero_cost(("quantized::linear_prepack", "quantized::conv2d_prepack", "torchvision::nms"))
@@ -91,7 +93,7 @@ def index_put(
     if not (accumulate and out.is_float):
         return Amount()
     given = [index for index in indices if index is not None]
-    addressed = prod(torch.broadcast_shapes(*given))
+    addressed = prod(torch.broadcast_shapes(*given))  # type: ignore[no-untyped-call]
     kept = prod(size for axis, size in enumerate(x) if axis >= len(indices) or indices[axis] is None)
     return Amount(other_flops=addressed * kept)
 

@@ -128,7 +128,16 @@ def layer_norm_backward(
 
 @rule("aten::native_group_norm", kind=Kind.ELEMENTWISE)
 def group_norm(
-    x: Shape, weight: Shape | None, bias: Shape | None, N: int, _C: int, _HxW: int, groups: int, _eps: float, *, out: object
+    x: Shape,
+    weight: Shape | None,
+    bias: Shape | None,
+    N: int,
+    _C: int,
+    _HxW: int,
+    groups: int,
+    _eps: float,
+    *,
+    out: object,
 ) -> Amount:
     """As layer norm; a row is one group of one sample."""
     return Amount(other_flops=_row_norm(x.numel(), N * groups, weight, bias))
@@ -159,3 +168,15 @@ def rms_norm_backward(
     n = x.numel()
     to_input, to_weight = (bool(asked) for asked in output_mask)
     return Amount(other_flops=(1 + 6 * to_input + 2 * to_weight) * n + n // max(1, prod(normalized)) * to_input)
+
+
+@rule("aten::_weight_norm_interface", kind=Kind.ELEMENTWISE)
+def weight_norm(v: Shape, g: Shape, *_: object, out: object) -> Amount:
+    """g·v/‖v‖: square and sum (2n), root and quotient (2 a row), the product (n)."""
+    return Amount(other_flops=3 * v.numel() + 2 * g.numel())
+
+
+@rule("aten::_weight_norm_interface_backward", kind=Kind.ELEMENTWISE)
+def weight_norm_backward(grad: Shape, _v: Shape, g: Shape, *_: object, out: object) -> Amount:
+    """Σ grad·v (2n); (grad − v·a)·b (3n); 4 a row for g's gradient, a and b."""
+    return Amount(other_flops=5 * grad.numel() + 4 * g.numel())

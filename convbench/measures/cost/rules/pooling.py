@@ -28,8 +28,8 @@ def _window_elements(
 
 def _max_pool(rank: int) -> Callable[..., Amount]:
     def max_pool(
-        x: Shape, kernel: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1, _ceil: bool = False,
-        *, out: object,
+        x: Shape, kernel: Sizes, stride: Sizes | None = None, padding: Sizes = 0, dilation: Sizes = 1, *_: object,
+        out: object,
     ) -> Amount:  # fmt: skip
         return Amount(other_flops=_window_elements(x, first_shape(out), kernel, stride, padding, dilation, rank))
 
@@ -127,7 +127,8 @@ for _name, _operations in _RESIZE.items():
 
 
 @rule(
-    *(f"aten::{kind}{rank}d_backward" for kind in ("upsample_nearest", "_upsample_nearest_exact") for rank in (1, 2, 3)),
+    *(f"aten::upsample_nearest{rank}d_backward" for rank in (1, 2, 3)),
+    *(f"aten::_upsample_nearest_exact{rank}d_backward" for rank in (1, 2, 3)),
     *(f"aten::{kind}_pad{rank}d_backward" for kind in ("reflection", "replication") for rank in (1, 2, 3)),
     kind=Kind.ELEMENTWISE,
 )  # fmt: skip

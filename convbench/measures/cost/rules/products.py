@@ -28,7 +28,7 @@ def matrix_product(a: Shape, *_: object, out: object, **__: object) -> Amount:
 
 @rule("aten::addmm", "aten::baddbmm", "aten::addmv", "aten::_addmm_activation")
 def added_product(
-    _added_to: Shape, a: Shape, _b: Shape, *, beta: object = 1, alpha: object = 1, use_gelu: bool | None = None, out: Shape
+    _added_to: Shape, a: Shape, _b: Shape, *, beta: object = 1, alpha: object = 1, out: Shape, **_options: object
 ) -> Amount:  # fmt: skip
     """A product plus a matrix or a bias."""
     return Amount(macs=real_macs(out.numel() * a[-1], a), other_flops=_added(out, beta, alpha))
@@ -67,7 +67,7 @@ def trilinear(
     a: Shape, b: Shape, c: Shape, expand1: list[int], expand2: list[int], expand3: list[int], sumdim: list[int],
     *_: object, out: Shape,
 ) -> Amount:  # fmt: skip
-    """nn.Bilinear: Σ a·b·c over the whole index space; one multiplication forms a·b, one MAC adds its product with c."""
+    """nn.Bilinear: Σ a·b·c over the whole index space; a multiplication forms a·b, a MAC adds its product with c."""
     rank = len(a) + len(expand1)
     sizes = [1] * rank
     for factor, missing in ((a, expand1), (b, expand2), (c, expand3)):

@@ -17,10 +17,10 @@ _STEP = {0: PLAIN_STEP, 1: PLAIN_STEP, 2: LSTM_STEP, 3: GRU_STEP}
 
 @rule("aten::mkldnn_rnn_layer")
 def one_layer(
-    x: Shape, w_input: Shape, w_hidden: Shape, _b_input: Shape, _b_hidden: Shape, _hx: Shape, _cx: Shape, _reverse: bool,
-    _batch_sizes: object, mode: int, hidden: int, *_: object, out: object,
+    x: Shape, w_input: Shape, w_hidden: Shape, _b_input: Shape, _b_hidden: Shape, _hx: Shape, _cx: Shape,
+    _reverse: bool, _batch_sizes: object, mode: int, hidden: int, *_: object, out: object,
 ) -> Amount:  # fmt: skip
-    """One direction of one layer: every step multiplies the input's and the state's matrices; x is (time, batch, in)."""
+    """One direction of one layer: every step multiplies both matrices; x is (time, batch, in)."""
     steps = x[0] * x[1]
     return Amount(macs=steps * (w_input.numel() + w_hidden.numel()), other_flops=steps * hidden * _STEP[mode])
 

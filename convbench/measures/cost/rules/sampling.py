@@ -22,9 +22,7 @@ _POSITION_3D = {0: 3 * (3 + 1 + 2) + 4 + 8, 1: 3 * (3 + 1)}
 @rule("aten::grid_sampler_2d", "aten::cudnn_grid_sampler", "aten::_grid_sampler_2d_cpu_fallback")
 def grid_sample(_x: Shape, grid: Shape, mode: int = 0, *_: object, out: Shape) -> Amount:
     """F.grid_sample on images: four (bilinear) or sixteen (bicubic) neighbours a sampled value; nearest copies."""
-    return Amount(
-        sampling_macs=out.numel() * _NEIGHBOURS[mode], other_flops=grid.numel() // 2 * _POSITION[mode]
-    )
+    return Amount(sampling_macs=out.numel() * _NEIGHBOURS[mode], other_flops=grid.numel() // 2 * _POSITION[mode])
 
 
 @rule("aten::grid_sampler_3d")
@@ -98,4 +96,3 @@ def deformable_convolution_backward(
         sampling_macs=(4 + 8 + 4) * columns,
         other_flops=2 * columns * use_mask + offset.numel() // 2 * _DEFORMED_POSITION + grad.numel(),
     )
-
