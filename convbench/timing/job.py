@@ -101,7 +101,8 @@ class _Timing:
         for owner, participant in list(self.present.items()):
             self._announce("warming up", owner)
             try:
-                make_ready(participant, self.order.cache, replay=participant.case.device_type == "cuda")
+                replay = participant.case.device_type == "cuda"
+                make_ready(participant, self.order.cache, self.order.budget_s, replay=replay)
             except Exception as error:  # see _enlist
                 del self.present[owner]
                 self._lose(owner, error)

@@ -16,7 +16,7 @@ from convbench.timing.kernels import kernels_of
 from convbench.timing.order import Cache
 from convbench.timing.result import Status
 from convbench.timing.rounds import Lane
-from convbench.timing.warmup import WarmUp, warm_up
+from convbench.timing.warmup import WarmUp, longest_ns, warm_up
 
 
 @dataclass(slots=True)
@@ -58,14 +58,14 @@ def enlist(owner: int, case: Case, cache: Cache, *, kernels: bool) -> Participan
     return participant
 
 
-def make_ready(participant: Participant, cache: Cache, *, replay: bool) -> None:
+def make_ready(participant: Participant, cache: Cache, budget_s: float, *, replay: bool) -> None:
     """Warm it up and give it its lanes; ``replay``: also one that replays the call as a CUDA graph."""
-    owner, guard = participant.owner, participant.guard
+    owner, guard, longest = participant.owner, participant.guard, longest_ns(participant.clock, budget_s)
     with guard():
-        warmed = warm_up(participant.call, participant.clock)
+        warmed = warm_up(participant.call, participant.clock, longest)
     if not warmed.settled:
         participant.notes.append(
-            f"after {warmed.calls} warm-up calls in 3 s its time had not settled: later calls may still be speeding up"
+            f"its time had not settled after {warmed.calls} warm-up calls in {warmed.elapsed_ns / 1e9:.1f} s"
         )
     participant.eager = Lane(owner, participant.call, guard, participant.clock, repeats(participant.clock, warmed))
     if not replay:
@@ -73,7 +73,7 @@ def make_ready(participant: Participant, cache: Cache, *, replay: bool) -> None:
     clock = graph_clock(participant.case.device, cache)
     try:
         played = capture(participant.call, guard)
-        warmed = warm_up(played, clock)
+        warmed = warm_up(played, clock, longest)
     except Exception as error:  # whatever a target does that a graph cannot hold
         participant.notes.append(f"no device column: the call cannot be captured as a CUDA graph ({_short(error)})")
         return

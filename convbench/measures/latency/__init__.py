@@ -1,0 +1,25 @@
+"""Latency: how long one call takes, and whether one target is faster than another."""
+
+from convbench.measures.latency.measure import compare_latency, measure_latency
+from convbench.measures.latency.result import (
+    Control,
+    DeviceLatency,
+    Latency,
+    LatencyComparison,
+    LatencyInterrupted,
+    Ratio,
+)
+from convbench.measures.latency.settings import LatencySettings, Progress
+
+__all__ = [
+    "Control",
+    "DeviceLatency",
+    "Latency",
+    "LatencyComparison",
+    "LatencyInterrupted",
+    "LatencySettings",
+    "Progress",
+    "Ratio",
+    "compare_latency",
+    "measure_latency",
+]

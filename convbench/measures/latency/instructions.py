@@ -1,0 +1,70 @@
+"""Comparing targets by the instructions they execute instead of by time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from convbench.case import Case
+from convbench.errors import CaseTimeout, ConvbenchError, UsageError
+from convbench.measures.latency.portable import portable
+from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted, Ratio
+from convbench.measures.latency.session import Tell
+from convbench.measures.latency.settings import LatencySettings, Progress
+from convbench.run.process import WorkerCrash, run_in_worker, timing_environment
+from convbench.statistics import Verdict
+
+_VALGRIND_SLOWDOWN = 20  # at least; importing torch alone takes a minute
+_NOTE = "instructions as valgrind's processor executes them: without AVX-512, and without waiting for memory"
+
+
+def compare_instructions(
+    cases: Sequence[Case], baseline: int, settings: LatencySettings, tell: Tell
+) -> LatencyComparison:
+    """One count a case, each in a fresh process under valgrind; ratios have no interval, since counts repeat.
+
+    Raises UsageError for a device other than the CPU.
+    """
+    if cases[0].device_type != "cpu":
+        raise UsageError(f"instructions are counted on the CPU alone, not on {cases[0].device}; use --metric time")
+    latencies = [Latency(status="interrupted", error="interrupted before its count")] * len(cases)
+    try:
+        with TemporaryDirectory(prefix="convbench-") as folder:
+            for index, case in enumerate(cases):
+                tell(Progress(index + 1, len(cases), "counting instructions of", case.target))
+                latencies[index] = _count(portable(case, Path(folder)), settings)
+    except KeyboardInterrupt:
+        raise LatencyInterrupted(_report(latencies, baseline, settings)) from None
+    return _report(latencies, baseline, settings)
+
+
+def _count(case: Case, settings: LatencySettings) -> Latency:
+    request = {"do": "instructions", "case": case.to_json()}
+    limit_s = _VALGRIND_SLOWDOWN * settings.timeout_s
+    try:
+        counted = run_in_worker(request, env=timing_environment(case.threads), timeout_s=limit_s)
+    except CaseTimeout as error:
+        return Latency(status="timeout", error=str(error))
+    except UsageError:
+        raise
+    except ConvbenchError as error:
+        out_of_memory = isinstance(error, WorkerCrash) and error.killed
+        return Latency(status="oom" if out_of_memory else "error", error=str(error))
+    return Latency(instructions=counted["instructions"], processes=1, notes=(_NOTE,))
+
+
+def _report(latencies: Sequence[Latency], baseline: int, settings: LatencySettings) -> LatencyComparison:
+    ratios = tuple(
+        None if index == baseline else _ratio(latency.instructions, latencies[baseline].instructions, settings.margin)
+        for index, latency in enumerate(latencies)
+    )
+    return LatencyComparison(tuple(latencies), ratios, baseline)
+
+
+def _ratio(count: int | None, baseline: int | None, margin: float) -> Ratio | None:
+    if count is None or not baseline:
+        return None
+    ratio = count / baseline
+    beyond: Verdict = "slower" if ratio > 1 + margin else "faster" if ratio < 1 / (1 + margin) else "same"
+    return Ratio(ratio, ratio, ratio, beyond, margin)

@@ -1,0 +1,92 @@
+"""How latency is measured, and how its progress is told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from convbench.errors import UsageError
+from convbench.timing.order import Cache
+
+Metric = Literal["time", "instructions"]
+
+_RIGOROUS_PROCESSES = 8
+_RIGOROUS_TIME = 3
+
+
+@dataclass(frozen=True, slots=True)
+class LatencySettings:
+    """The timing protocol.
+
+    processes: fresh worker processes; None means 3 for one target, 5 for a comparison, 8 if rigorous.
+    max_time_s: longest time for one block in all processes together, warm-up included; three times that if rigorous.
+    precision: half-width, relative, of the interval of each median at which a process stops.
+    margin: ratios within 1 ± margin are the same: two instances of one module differ by up to 0.7% through their place
+        in memory.
+    metric: ``time``, or ``instructions`` executed (valgrind), where no clock can be trusted.
+    timeout_s: a target that gives no sign of life for so long is stopped.
+    force_threads: allow more threads than there are idle cores.
+    cache: on accelerators, ``cold`` empties the last cache before each sample, ``warm`` does not. On the CPU caches
+        are always warm: an untimed call precedes each sample.
+    seed: of the order of the rounds.
+
+    Raises UsageError for values out of range.
+    """
+
+    processes: int | None = None
+    max_time_s: float = 10.0
+    precision: float = 0.01
+    margin: float = 0.01
+    rigorous: bool = False
+    metric: Metric = "time"
+    timeout_s: float = 300.0
+    force_threads: bool = False
+    cache: Cache = "cold"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.processes is not None and self.processes < 1:
+            raise UsageError(f"processes must be at least 1, got {self.processes}")
+        for name in ("max_time_s", "precision", "margin", "timeout_s"):
+            value = getattr(self, name)
+            if not value > 0:
+                raise UsageError(f"{name} must be positive, got {value}")
+        if self.metric not in ("time", "instructions"):
+            raise UsageError(f"metric {self.metric!r} is not one of time, instructions")
+
+    def replicates(self, default: int) -> int:
+        """How many processes to run; ``default`` is that of the kind of measurement."""
+        return self.processes or (_RIGOROUS_PROCESSES if self.rigorous else default)
+
+    @property
+    def budget_s(self) -> float:
+        """Longest time for one block in all processes together."""
+        return self.max_time_s * (_RIGOROUS_TIME if self.rigorous else 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Where a measurement is. process: from 1 to processes. phase: what is being done, target: to which case.
+
+    median_ms: of the case just looked at, with its interval in this process; ratio: likewise, to the baseline.
+    """
+
+    process: int
+    processes: int
+    phase: str
+    target: str | None = None
+    rounds: int = 0
+    median_ms: tuple[float, float, float] | None = None
+    ratio: tuple[float, float, float] | None = None
+
+    def __str__(self) -> str:
+        text = f"process {self.process}/{self.processes}: {self.phase}"
+        if self.target is not None:
+            text += f" {self.target}"
+        if self.rounds:
+            text += f", {self.rounds} rounds"
+        if self.median_ms is not None:
+            text += ", {:.4g} ms [{:.4g}, {:.4g}]".format(*self.median_ms)
+        if self.ratio is not None:
+            text += ", {:.3f}× [{:.3f}, {:.3f}]".format(*self.ratio)
+        return text
