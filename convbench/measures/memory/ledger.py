@@ -32,6 +32,18 @@ class _Allocation:
     reference: weakref.ref[torch.UntypedStorage] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class _Replacing:
+    """A sum of gradients that is not counted yet: it may turn out to be made in place.
+
+    key: of its storage. candidates: keys of the operands, one of which it replaces.
+    """
+
+    key: int
+    total: _Allocation
+    candidates: set[int]
+
+
 class StorageLedger:
     """Every storage that was seen, when it was born and when it died. Holds none of them alive.
 
@@ -49,7 +61,7 @@ class StorageLedger:
         self._limit_bytes = limit_bytes
         self._alive: dict[int, _Allocation] = {}
         self._history: list[_Allocation] = []
-        self._replacing: tuple[_Allocation, set[int]] | None = None
+        self._replacing: _Replacing | None = None
 
     def hold(self, tensors: Iterable[Tensor], kind: str) -> int:
         """Count what is there before the call, as ``(weights)`` or ``(input)``; gives its bytes."""
@@ -77,7 +89,7 @@ class StorageLedger:
                     self._add(storage, _describe(tensor, storage, operator, module, self.phase))
                     change += storage.nbytes()
                 elif known.tensor.bytes != storage.nbytes():
-                    change += self._resize(storage, known)
+                    self._resize(storage, known)
         if change:
             self._event(operator, module, change)
         if self._limit_bytes is not None and self.live_bytes > self._limit_bytes:
@@ -105,13 +117,13 @@ class StorageLedger:
         storage = result.untyped_storage()
         self._add(storage, _describe(result, storage, operator, self._module(), self.phase))
         self.live_bytes -= total
-        self._replacing = (self._alive[storage._cdata], candidates)
+        self._replacing = _Replacing(storage._cdata, self._alive[storage._cdata], candidates)
 
     def settle(self) -> None:
         """Count a sum of gradients whose operands have all stayed alive: it was no sum in place."""
         if self._replacing is None:
             return
-        tensor = self._replacing[0].tensor
+        tensor = self._replacing.total.tensor
         self._replacing = None
         self.live_bytes += tensor.bytes
         self._event(tensor.operator, tensor.module, tensor.bytes)
@@ -176,26 +188,34 @@ class StorageLedger:
         self._history.append(allocation)
         self.live_bytes += tensor.bytes
 
-    def _resize(self, storage: torch.UntypedStorage, known: _Allocation) -> int:
-        resized = replace(known.tensor, bytes=storage.nbytes())
+    def _resize(self, storage: torch.UntypedStorage, known: _Allocation) -> None:
+        change = storage.nbytes() - known.tensor.bytes
         known.died = len(self.events)
         self.live_bytes -= known.tensor.bytes
-        self._add(storage, resized)
+        self._add(storage, replace(known.tensor, bytes=storage.nbytes()))
         self._alive[storage._cdata].saved = known.saved
-        return resized.bytes - known.tensor.bytes
+        self._event(known.tensor.operator, known.tensor.module, change)
 
     def _freed(self, key: int, _reference: object) -> None:
         allocation = self._alive.pop(key, None)
         if allocation is None:
             return
+        if self._replacing is not None and key in self._replacing.candidates:
+            self._live_on(allocation, self._replacing)
+            return
         allocation.died = len(self.events)
         tensor = allocation.tensor
-        if self._replacing is not None and key in self._replacing[1]:
-            self._replacing = None  # the sum has taken its place, byte for byte
-            return
         self.live_bytes -= tensor.bytes
         if tensor.bytes:
             self._event(tensor.operator, tensor.module, -tensor.bytes)
+
+    def _live_on(self, allocation: _Allocation, replacing: _Replacing) -> None:
+        """Let ``allocation`` go on in the storage of the sum: in place they are one."""
+        assert self._history[-1] is replacing.total
+        self._history.pop()
+        allocation.reference = replacing.total.reference
+        self._alive[replacing.key] = allocation
+        self._replacing = None
 
     def _event(self, operator: str, module: str, change: int) -> None:
         self.events.append(MemoryEvent(len(self.events), operator, module, self.phase, change, self.live_bytes))
