@@ -1,0 +1,112 @@
+"""The throttle rule, with an NVML that says what the test wants."""
+
+from __future__ import annotations
+
+import os
+import sys
+from functools import partial
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+
+from convbench.timing.gpu import Watch
+from convbench.timing.nvml import GpuMonitor, GpuState
+
+
+class NvmlError(Exception):
+    pass
+
+
+class Nvml(ModuleType):
+    """As much of pynvml as the monitor asks for; ``state`` is what it answers, exceptions are raised."""
+
+    NVML_CLOCK_SM = 1
+    NVML_TEMPERATURE_GPU = 0
+    NVMLError = NvmlError
+    QUERIES = {  # noqa: RUF012
+        "nvmlDeviceGetCurrentClocksThrottleReasons": "mask",
+        "nvmlDeviceGetPowerUsage": "power",
+        "nvmlDeviceGetComputeRunningProcesses": "processes",
+        "nvmlDeviceGetClockInfo": "clock",
+        "nvmlDeviceGetDefaultApplicationsClock": "default",
+        "nvmlDeviceGetTemperature": "temperature",
+    }
+
+    def __init__(self) -> None:
+        super().__init__("pynvml")
+        self.state: dict[str, Any] = {
+            "clock": 1400,
+            "default": 1410,
+            "mask": 0,
+            "power": 250_000,
+            "temperature": 61,
+            "processes": [],
+        }
+        self.nvmlInit = lambda: None
+        self.nvmlDeviceGetHandleByPciBusId = lambda bus: bus
+        for query, key in self.QUERIES.items():
+            setattr(self, query, partial(self._say, key))
+
+    def _say(self, key: str, *_: object) -> Any:
+        if isinstance(self.state[key], Exception):
+            raise self.state[key]
+        return self.state[key]
+
+
+def processes(*pids: int) -> list[SimpleNamespace]:
+    return [SimpleNamespace(pid=pid) for pid in pids]
+
+
+@pytest.fixture
+def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
+    fake = Nvml()
+    monkeypatch.setitem(sys.modules, "pynvml", fake)
+    return fake
+
+
+def test_a_reading_has_units(nvml: Nvml) -> None:
+    nvml.state |= {"mask": 0x4 | 0x1, "processes": processes(os.getpid(), 77)}
+    assert GpuMonitor("0000:01:00.0").read() == GpuState(1400, 1410, ("power cap",), 250.0, 61, 1)
+
+
+def test_what_a_gpu_does_not_tell_is_none(nvml: Nvml) -> None:
+    nvml.state |= dict.fromkeys(
+        ("clock", "default", "mask", "power", "temperature", "pids"), NvmlError("not supported")
+    )
+    state = GpuMonitor("0000:01:00.0").read()
+    assert state == GpuState(None, None, (), None, None, 0)
+    assert not state.throttled
+
+
+@pytest.mark.parametrize(("clock", "throttled"), [(1410, False), (1058, False), (1057, True), (300, True)])
+def test_under_three_quarters_of_the_default_clock_is_throttled(clock: int, throttled: bool) -> None:
+    assert GpuState(clock, 1410, (), None, None, 0).throttled == throttled
+
+
+def test_a_throttled_chunk_is_not_trusted_and_the_notes_say_why(nvml: Nvml) -> None:
+    watch = Watch(GpuMonitor("0000:01:00.0"))
+    assert watch.chunk_is_trusted()
+    nvml.state |= {"clock": 600, "mask": 0x40, "temperature": 92, "power": 310_000, "processes": processes(77, 78)}
+    assert not watch.chunk_is_trusted()
+    text = "; ".join(watch.notes())
+    for part in (
+        "SM clock 600 to 1400 MHz, default 1410",
+        "1 of 2 chunks dropped: clock under 75% of the default",
+        "hardware thermal slowdown",
+        "92 °C, 310 W",
+        "2 other processes used the GPU",
+    ):
+        assert part in text
+
+
+def test_without_a_monitor_every_chunk_counts_and_the_reason_is_told() -> None:
+    watch = Watch(None, "clocks and throttling were not watched: no driver")
+    assert watch.chunk_is_trusted()
+    assert watch.notes() == ("clocks and throttling were not watched: no driver",)
+
+
+def test_other_devices_are_not_watched() -> None:
+    watch = Watch.of("cpu")
+    assert watch.chunk_is_trusted()
+    assert watch.notes() == ()
