@@ -119,7 +119,7 @@ def column_types() -> dict[str, type]:
 
 def _bare(hint: object) -> type:
     choices = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next(choice for choice in choices if choice is not type(None))
+    return next(choice for choice in choices if isinstance(choice, type) and choice is not type(None))
 
 
 def filled_columns(records: Sequence[Record]) -> list[str]:

@@ -172,7 +172,7 @@ def _is_table(value: Any) -> bool:
 
 
 def _record(path: Path, place: str, row: Any, convert: Callable[[Any, type], Any]) -> Record:
-    if not isinstance(row, Mapping) or None in row or None in row.values() and convert is _from_text:
+    if not isinstance(row, Mapping) or None in row or (convert is _from_text and None in row.values()):
         raise UsageError(f"{path}, {place}: not as many cells as the header has columns")
     values: dict[str, Any] = {}
     for name in COLUMNS:

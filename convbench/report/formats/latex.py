@@ -1,4 +1,4 @@
-r"""LaTeX: a table with booktabs rules, ready to \input. Numbers stay raw inside \num, which siunitx rounds and groups."""
+r"""LaTeX: a table with booktabs rules, ready to \input. Numbers stay raw, in \num, which siunitx rounds and groups."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SUMMARY = (
     "ratio_high",
     "verdict",
 )
-_PREAMBLE = r"""% Needs \usepackage{booktabs}. The numbers are raw; with \usepackage{siunitx}, this rounds and groups them:
+_PREAMBLE = r"""% Needs \usepackage{booktabs}. The numbers are raw; with \usepackage{siunitx}, this line rounds them:
 %   \sisetup{round-mode = figures, round-precision = 4, group-separator = {,}, group-minimum-digits = 4}
 \providecommand{\num}[2][]{#2}
 """

@@ -10,7 +10,7 @@ from convbench.report.columns import filled_columns
 from convbench.report.document import Report
 from convbench.report.formats.cells import keys, rows_of, text
 
-# Characters that start markup: an underscore does so beside a space or punctuation only, an ampersand in an entity only.
+# What starts markup: an underscore does so beside a space or punctuation only, an ampersand in an entity only.
 _SPECIAL = re.compile(r"[\\|*`~\[\]]|(?<![^\W_])_|_(?![^\W_])")
 _ENTITY = re.compile(r"&(?=#?\w+;)")
 

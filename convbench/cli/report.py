@@ -1,0 +1,111 @@
+"""``convbench report``: saved records, of one run or of several, rendered again."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import note, out, warn
+from convbench.cli.measuring import command
+from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
+from convbench.records import COLUMNS
+from convbench.report.files import check_outputs, write, write_atomically
+
+if TYPE_CHECKING:
+    from convbench.report.document import Report
+
+_EXAMPLES = """\b
+Examples:
+  convbench report zoo.json -o zoo.html
+  convbench report laptop.json server.json fields.npz -o page.html -o all.csv
+  convbench report compare.csv -o table.tex --columns target,params,macs,latency_ms
+  convbench report zoo.json --plots figures/
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+def report(
+    files: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="FILE",
+            help="Saved records, .csv, .json or .parquet; receptive fields, .npz of convbench erf measure.",
+            show_default=False,
+        ),
+    ],
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="File to write; the suffix picks the format; repeatable."),
+    ] = None,
+    plots: Annotated[
+        Path | None,
+        typer.Option("--plots", metavar="FOLDER", help="Also write every plot as an SVG file.", show_default=False),
+    ] = None,
+    title: Annotated[str, typer.Option("--title", help="Heading of a page.", show_default=False)] = "",
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            "--columns", metavar="NAMES", help="Columns of Markdown and LaTeX, with commas.", show_default=False
+        ),
+    ] = None,
+) -> None:
+    """Render saved records again; nothing is measured.
+
+    Records of different machines are joined and kept apart: no plot, front or ratio mixes their times. A CSV file does
+    not say where it was measured, so each one counts as a machine of its own.
+    """
+    from convbench.report.load import join, load
+
+    if not output and plots is None:
+        raise UsageError("say what to write: -o page.html, or --plots FOLDER")
+    check_outputs(output or ())
+    if plots is not None:
+        _check_folder(plots)
+    joined = join([load(path) for path in files])
+    if joined.sources:
+        warn(f"{len(joined.sources)} environments: their times are shown side by side, and no ratio is formed of them")
+    joined = dataclasses.replace(
+        joined,
+        command="\n".join([*joined.command.splitlines(), command()]),
+        title=title,
+        columns=_columns(columns),
+    )
+    for path in output or ():
+        for written in write(path, joined):
+            note(f"wrote {written}")
+            out().print(str(written), markup=False)
+    if plots is not None:
+        _write_plots(plots, joined)
+
+
+def _columns(text: str | None) -> tuple[str, ...]:
+    names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    for name in names:
+        if name not in COLUMNS:
+            raise UnknownNameError(f"--columns: no column is named {name!r}.{nearest(name, COLUMNS)}")
+    return names
+
+
+def _check_folder(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise OutputError(f"--plots {folder} is a file: name a folder")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+
+
+def _write_plots(folder: Path, report: Report) -> None:
+    from convbench.report.plots import draw_plots, plot_files
+
+    drawings: Sequence[tuple[str, str]] = list(plot_files(draw_plots(report)).items())
+    if not drawings:
+        warn("no plot can be drawn of these records: latency and cost, or several widths or sizes, are needed")
+    for name, content in drawings:
+        write_atomically(folder / name, content)
+        note(f"wrote {folder / name}")
