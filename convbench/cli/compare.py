@@ -50,7 +50,7 @@ def compare(
     names = expand_targets(targets)
     index = _baseline_index(names, baseline)
     cases = [flags.case(name) for name in names]
-    settings = latency_settings(timing, default_processes=5) if "latency" in measures else None
+    settings = latency_settings(timing) if "latency" in measures else None
     plan = Plan(measures, strict=strict, latency=settings)
     interrupted = False
     with progress() as tell:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from convbench.run.measure import Outcome
 
 
-def latency_settings(flags: TimingFlags, default_processes: int) -> LatencySettings:
+def latency_settings(flags: TimingFlags) -> LatencySettings:
     """The timing protocol that the flags ask for. Raises UsageError."""
     from convbench.measures.latency import LatencySettings
 
@@ -27,7 +27,7 @@ def latency_settings(flags: TimingFlags, default_processes: int) -> LatencySetti
         if value is not None and value <= 0:
             raise UsageError(f"{name} must be positive, got {value}")
     given: dict[str, Any] = {
-        "processes": flags.processes or (8 if flags.rigorous else default_processes),
+        "processes": flags.processes,
         "max_time_s": flags.max_time,
         "timeout_s": flags.timeout,
         "rigorous": flags.rigorous,

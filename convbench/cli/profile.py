@@ -54,7 +54,7 @@ def profile(
     check_outputs(output or ())
     measures = check_measures(measure, flags.device)
     case = flags.case(target)
-    settings = latency_settings(timing, default_processes=3) if "latency" in measures else None
+    settings = latency_settings(timing) if "latency" in measures else None
     plan = Plan(measures, strict=strict, latency=settings)
     interrupted = False
     with progress() as tell:

@@ -52,7 +52,7 @@ def profile_lines(outcome: Outcome) -> list[Line]:
         lines += _param_lines(outcome.params)
     if outcome.cost is not None:
         lines += _cost_lines(outcome.cost, training=outcome.case.mode == "training")
-    if outcome.latency is not None and outcome.latency.status == "ok":
+    if outcome.latency is not None and (outcome.latency.median_ms or outcome.latency.instructions):
         lines += _latency_lines(outcome.latency)
     if outcome.memory is not None:
         lines += _memory_lines(outcome.memory)
@@ -95,17 +95,25 @@ def _cost_lines(cost: Cost, *, training: bool) -> list[Line]:
 
 
 def _latency_lines(latency: Latency) -> list[Line]:
-    about = "~" if latency.noise == "noisy" else ""
+    if latency.instructions is not None:
+        return [("instructions", f"{latency.instructions:,}", "executed by one call, counted by valgrind")]
+    about = "" if latency.noise == "quiet" else "~"
     interval = f"95% [{milliseconds(latency.low_ms)}, {milliseconds(latency.high_ms)}]"
-    sampled = f"median of {latency.samples:,} calls, {latency.processes} processes, {latency.noise}"
+    sampled = f"median of {latency.samples:,} samples in {latency.processes} processes, {latency.noise}"
     lines = [
         ("latency", f"{about}{milliseconds(latency.median_ms)}", f"{interval}; {sampled}"),
-        ("latency p10 – p90", f"{milliseconds(latency.p10_ms)} – {milliseconds(latency.p90_ms)}", "of single calls"),
+        ("latency p10 – p90", f"{milliseconds(latency.p10_ms)} – {milliseconds(latency.p90_ms)}", "of single samples"),
         ("first call", milliseconds(latency.first_ms), "in a fresh process"),
-        ("throughput", f"{significant(latency.throughput_per_s)} /s", "samples a second"),
+        ("throughput", f"{count(latency.throughput_per_s)}/s", "batch size over median latency"),
     ]
     if latency.compile_ms is not None:
-        lines.append(("compile time", milliseconds(latency.compile_ms), "not in the latency"))
+        lines.append(("compile time", milliseconds(latency.compile_ms), "the call that compiles, from an empty cache"))
+    if latency.device is not None:
+        device = latency.device
+        interval = (
+            f"95% [{milliseconds(device.low_ms)}, {milliseconds(device.high_ms)}]; CUDA graph, {device.cache} cache"
+        )
+        lines.append(("device latency", milliseconds(device.median_ms), interval))
     return lines
 
 
@@ -181,7 +189,7 @@ def _compare_cell(name: str, record: Record) -> str:
     value: Any = getattr(record, name)
     if value is None:
         return "–"
-    about = "~" if record.latency_noise == "noisy" and name in ("latency_ms", "ratio") else ""
+    about = "~" if record.latency_noise not in (None, "quiet") and name in ("latency_ms", "ratio") else ""
     formats: dict[str, Callable[[Any], str]] = {
         "params": count,
         "macs": count,
@@ -197,7 +205,7 @@ def _compare_cell(name: str, record: Record) -> str:
 
 
 def tree_table(cost: Cost, depth: int | None = None) -> Table:
-    """Cost by module; a parent's figures include its children's, ``own MACs`` do not and add up to the total exactly."""
+    """Cost by module; a parent's figures include its children's, its own MACs do not: those add up to the total."""
     titles = ("module", "type", "calls", "MACs", "share", "own MACs", "FLOPs", "bytes moved", "output")
     table = _numbers(*titles, text=("module", "type", "output"))
     for row in cost.modules:
@@ -206,8 +214,15 @@ def tree_table(cost: Cost, depth: int | None = None) -> Table:
         total = row.total
         share = total.macs / cost.macs if cost.macs else 0.0
         name = "  " * row.depth + (row.path.rpartition(".")[2] or "(whole)")
-        figures = (f"{total.macs:,}", f"{share:.1%}", f"{row.own.macs:,}", f"{total.flops:,}", bytes_(total.bytes_moved))
+        figures = (
+            f"{total.macs:,}",
+            f"{share:.1%}",
+            f"{row.own.macs:,}",
+            f"{total.flops:,}",
+            bytes_(total.bytes_moved),
+        )
         output = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
+        figures = (*macs, f"{total.flops:,}", bytes_(total.bytes_moved))
         table.add_row(name, row.type, f"{row.calls}", *figures, output)
     return table
 

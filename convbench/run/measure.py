@@ -15,7 +15,7 @@ from convbench.records import Record, format_options, format_shapes, timestamp
 if TYPE_CHECKING:
     from convbench.measures.cost import Cost
     from convbench.measures.erf import Erf, ErfSettings
-    from convbench.measures.latency import Latency, LatencyComparison, LatencySettings, Ratio
+    from convbench.measures.latency import Latency, LatencySettings, Ratio
     from convbench.measures.memory import Memory
     from convbench.measures.params import Params
     from convbench.subject import Subject
@@ -90,6 +90,12 @@ class Outcome:
         else:
             self.notes.append(reason)
 
+    def adopt(self, latency: Latency, ratio: Ratio | None = None, baseline: str | None = None) -> None:
+        """Take a latency over, and with it why it may be missing."""
+        self.latency, self.ratio, self.baseline = latency, ratio, baseline
+        if latency.status != "ok":
+            self.fail(latency.status, f"latency: {latency.error or latency.status}")
+
     def record(self) -> Record:
         """The flat row of this outcome."""
         return to_record(self)
@@ -135,11 +141,9 @@ def profile_case(
     try:
         _measure_static(outcome, plan, progress)
         if "latency" in plan.measures and outcome.problem is None:
-            from convbench.measures.latency import measure_latency
-
+            progress(f"{outcome.name}: timing")
             with outcome.attempt("latency"):
-                outcome.latency = measure_latency(outcome.case, _latency_settings(plan), _tell(progress))
-            _adopt_status(outcome)
+                _time([outcome], 0, plan, progress)
     except KeyboardInterrupt:
         raise Interrupted([outcome]) from None
     return outcome
@@ -168,7 +172,7 @@ def compare_cases(
         if "latency" in plan.measures:
             _compare_latencies(outcomes, baseline, plan, progress)
     except KeyboardInterrupt:
-        raise Interrupted(outcomes[: max(reached, 1)]) from None
+        raise Interrupted(outcomes[: reached + 1]) from None
     return outcomes
 
 
@@ -228,36 +232,35 @@ def _erf(subject: Subject, plan: Plan) -> Erf | None:
 
 
 def _compare_latencies(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Progress) -> None:
-    from convbench.measures.latency import compare_latency
-
-    able = [index for index, outcome in enumerate(outcomes) if outcome.problem is None]
-    if baseline not in able:
-        for index in able:
-            outcomes[index].notes.append("latency: not compared, because the baseline failed")
-        return
-    settings = _latency_settings(plan)
-    cases = [outcomes[index].case for index in able]
-    comparison: LatencyComparison = compare_latency(cases, able.index(baseline), settings, _tell(progress))
-    for index, latency, ratio in zip(able, comparison.latencies, comparison.ratios, strict=True):
-        outcomes[index].latency, outcomes[index].ratio = latency, ratio
-        outcomes[index].baseline = outcomes[baseline].name
-        _adopt_status(outcomes[index])
+    able = [outcome for outcome in outcomes if outcome.problem is None]
+    if outcomes[baseline] not in able:
+        for outcome in able:
+            outcome.notes.append("latency: not compared, because the baseline failed")
+    elif able:
+        _time(able, able.index(outcomes[baseline]), plan, progress)
 
 
-def _adopt_status(outcome: Outcome) -> None:
-    latency = outcome.latency
-    if latency is not None and latency.status != "ok":
-        outcome.fail(latency.status, f"latency: {latency.error or latency.status}")
+def _time(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Progress) -> None:
+    """Latencies of the outcomes' cases in the same rounds, and, of several, their ratios; also what Ctrl-C left."""
+    from convbench.measures.latency import LatencyInterrupted, compare_latency, measure_latency
 
+    def tell(state: object) -> None:
+        progress(str(state))
 
-def _latency_settings(plan: Plan) -> LatencySettings:
-    from convbench.measures.latency import LatencySettings
-
-    return plan.latency or LatencySettings()
-
-
-def _tell(progress: Progress) -> Callable[[Any], None]:
-    return lambda state: progress(str(state))
+    cases = [outcome.case for outcome in outcomes]
+    try:
+        if len(cases) == 1:
+            outcomes[0].adopt(measure_latency(cases[0], plan.latency, tell))
+            return
+        comparison = compare_latency(cases, baseline, plan.latency, tell)
+    except LatencyInterrupted as stop:
+        comparison = stop.partial
+    name = outcomes[baseline].name
+    for outcome, latency, ratio in zip(outcomes, comparison.latencies, comparison.ratios, strict=True):
+        outcome.adopt(latency, ratio, name if len(cases) > 1 else None)
+    outcomes[baseline].notes += [f"latency: {note}" for note in comparison.notes]
+    if comparison.interrupted:
+        raise KeyboardInterrupt
 
 
 def to_record(outcome: Outcome) -> Record:
@@ -326,7 +329,7 @@ def _cost_columns(cost: Cost | None) -> dict[str, Any]:
 
 
 def _latency_columns(latency: Latency | None) -> dict[str, Any]:
-    if latency is None or latency.status != "ok":
+    if latency is None or latency.median_ms is None:
         return {}
     return {
         "latency_ms": latency.median_ms,
