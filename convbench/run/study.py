@@ -187,10 +187,11 @@ def _measures(settings: Settings, device: str) -> tuple[Measure, ...]:
 
 
 def _latency(settings: Settings) -> tuple[tuple[str, Any], ...]:
-    """Fields of the timing settings; the number of processes is that of ``convbench profile``."""
-    rigorous = bool(settings[("rigorous",)].value) if ("rigorous",) in settings else False
-    fields: dict[str, Any] = {"processes": int(_positive(settings, "processes") or (8 if rigorous else 3))}
-    if rigorous:
+    """Fields of `LatencySettings` that were given."""
+    fields: dict[str, Any] = {}
+    if (processes := _positive(settings, "processes")) is not None:
+        fields["processes"] = int(processes)
+    if ("rigorous",) in settings and settings[("rigorous",)].value:
         fields["rigorous"] = True
     if (limit := _positive(settings, "max_time")) is not None:
         fields["max_time_s"] = limit

@@ -1,0 +1,190 @@
+"""``convbench check``: does a saved baseline still hold?"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import fail, note, out, print_table, warn
+from convbench.cli.measuring import command, latency_settings, progress
+from convbench.cli.options import Outputs, TimingFlags, takes_flags
+from convbench.errors import UsageError, nearest
+from convbench.report.row_files import Rows, check_row_outputs, write_rows
+
+if TYPE_CHECKING:
+    from convbench.records import Record
+    from convbench.run.check import Change, Drift
+
+_MEASURES = ("params", "cost", "memory", "latency")
+
+_EXAMPLES = """\b
+Examples:
+  convbench compare Conv3x3 MRFA PyConv --dim 64 -o baseline.csv
+  convbench check baseline.csv
+  convbench check baseline.csv --measure cost --measure memory
+  convbench check baseline.csv --fail-slower 5% -o findings.md
+
+\b
+Exit code: 0 if the baseline holds, 1 if cost or memory changed in any figure, a case fails that did not,
+or, with --fail-slower, a case became that much slower relative to the reference; 2 for a wrong request.
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+@takes_flags
+def check(
+    baseline: Annotated[
+        Path,
+        typer.Argument(
+            show_default=False, help="Records that convbench saved: .csv, .json, .parquet, or the .jsonl of a sweep."
+        ),
+    ],
+    timing: TimingFlags,
+    measure: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--measure",
+            metavar="NAME",
+            help="params, cost, memory or latency; repeatable.  [default: what the baseline holds]",
+        ),
+    ] = None,
+    fail_slower: Annotated[
+        str | None,
+        typer.Option("--fail-slower", metavar="5%", help="Fail when a case is this much slower.", show_default=False),
+    ] = None,
+    reference: Annotated[
+        str | None,
+        typer.Option(
+            "--reference",
+            metavar="TARGET",
+            help="The block of the baseline that latencies refer to.  [default: that of `compare`]",
+            show_default=False,
+        ),
+    ] = None,
+    output: Outputs = None,
+) -> None:
+    """Measure a baseline's cases again, and fail when they are not what they were.
+
+    Parameters, MACs, FLOPs, bytes and memory are compared exactly. Latency is compared as the ratio to a reference
+    block timed call by call in the same rounds, in the baseline and now, so that the speed of the machine cancels; it
+    is shown, and fails the check only under --fail-slower, where the estimate is beyond the threshold and its interval
+    leaves no doubt that the case became slower. What seems slower is timed twice.
+    """
+    from convbench.run.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
+
+    check_row_outputs(output or ())
+    threshold = None if fail_slower is None else _share(fail_slower)
+    measures = _measures(measure)
+    records = _load(baseline)
+    rows = rows_of(records, str(baseline))
+    wanted, left = comparisons(rows, reference) if "latency" in measures else ([], [])
+    _require_judgeable(threshold, measures, wanted, left)
+    settings = latency_settings(timing)
+    with progress() as tell:
+        result, changes = measure_exactly(rows, measures, tell=lambda state: tell(f"{state.done}/{state.total} cases"))
+        interrupted, drifts, failed = result.interrupted, [], []
+        if wanted and not interrupted:
+            drifts, failed = judge_latencies(wanted, settings, threshold, tell)
+    exact = sum(1 for row in rows if set(held_measures(row.record)) & set(measures))
+    _print(changes, drifts, exact)
+    _tell_versions(records, result.records)
+    for label, reason in [*left, *failed]:
+        warn(f"{label}: latency not checked: {reason}")
+    _save(output, changes, drifts)
+    raise typer.Exit(130 if interrupted else _exit_code(changes, drifts, failed, threshold))
+
+
+def _share(text: str) -> float:
+    found = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", text)
+    if found is None or float(found[1]) == 0:
+        raise UsageError(f"--fail-slower {text!r}: write a percentage above zero, such as 5%")
+    return float(found[1]) / 100
+
+
+def _measures(names: Sequence[str] | None) -> tuple[str, ...]:
+    for name in names or ():
+        if name not in _MEASURES:
+            raise UsageError(f"measure {name!r} is not one of {', '.join(_MEASURES)}.{nearest(name, _MEASURES)}")
+    return tuple(names or _MEASURES)
+
+
+def _load(path: Path) -> Sequence[Record]:
+    if path.suffix.lower() == ".jsonl":
+        from convbench.run.store import read_store
+
+        return [entry.record for entry in read_store(path).entries.values()]
+    from convbench.report.load import load
+
+    return load(path).records
+
+
+def _require_judgeable(
+    threshold: float | None, measures: Sequence[str], wanted: Sequence[object], left: Sequence[tuple[str, str]]
+) -> None:
+    """A threshold that nothing could ever exceed would be a check that cannot fail."""
+    if threshold is None or wanted:
+        return
+    if "latency" not in measures:
+        raise UsageError("--fail-slower judges latency: add --measure latency, or drop it")
+    reason = f": {left[0][0]}: {left[0][1]}" if left else ", which holds no latency beside a reference's"
+    raise UsageError(
+        f"--fail-slower has nothing to judge in this baseline{reason}. Make it with `convbench compare … -o`, "
+        "or name one of its targets by --reference"
+    )
+
+
+def _print(changes: Sequence[Change], drifts: Sequence[Drift], exact: int) -> None:
+    """``exact``: how many cases had figures that are compared exactly."""
+    from convbench.report.check_table import change_table, drift_table
+
+    if changes:
+        print_table(change_table(changes))
+    elif exact:
+        out().print(f"{exact} {'case' if exact == 1 else 'cases'}: every figure is that of the baseline")
+    if drifts:
+        print_table(drift_table(drifts))
+
+
+def _tell_versions(before: Sequence[Record], now: Sequence[Record]) -> None:
+    """Say what else is not the same, since it may be the reason."""
+    for name, what in (("torch_version", "torch"), ("convbench_version", "convbench")):
+        then = {getattr(record, name) for record in before} - {None}
+        today = {getattr(record, name) for record in now} - {None}
+        if today and then != today:
+            note(
+                f"the baseline was measured with {what} {', '.join(sorted(then))}, this with {', '.join(sorted(today))}"
+            )
+
+
+def _save(paths: Sequence[Path] | None, changes: Sequence[Change], drifts: Sequence[Drift]) -> None:
+    from convbench.report.check_table import check_rows
+
+    if not paths:
+        return
+    from convbench.environment import environment
+
+    table = Rows("findings", check_rows(changes, drifts), environment().to_json(), command())
+    for path in paths:
+        write_rows(path, table)
+        note(f"wrote {path}")
+
+
+def _exit_code(
+    changes: Sequence[Change], drifts: Sequence[Drift], failed: Sequence[tuple[str, str]], threshold: float | None
+) -> int:
+    if changes:
+        fail(f"{len(changes)} {'figure differs' if len(changes) == 1 else 'figures differ'} from the baseline")
+    if threshold is None:
+        return 1 if changes or failed else 0
+    slower = [drift.label for drift in drifts if drift.verdict == "slower"]
+    for drift in drifts:
+        if drift.verdict == "unclear":
+            warn(f"{drift.label}: {drift.withheld or 'too noisy to say whether it became slower'}; not failed for it")
+    if slower:
+        fail(f"slower than in the baseline by more than {100 * threshold:g}%: {', '.join(slower)}")
+    return 1 if changes or slower or failed else 0
