@@ -1,20 +1,28 @@
 """Multiply–accumulates, floating-point operations and memory traffic of a module, exact and without computing it."""
 
 from convbench.measures.cost.amount import Amount, Shape
+from convbench.measures.cost.crosscheck import Difference, Reconciliation, ToolCheck, cross_check
 from convbench.measures.cost.measure import CostError, measure_cost
 from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
+from convbench.measures.cost.roofline import Roofline, roofline
 from convbench.measures.cost.table import Kind, register_cost
 
 __all__ = [
     "Amount",
     "Cost",
     "CostError",
+    "Difference",
     "Figures",
     "Kind",
     "ModuleCost",
     "OperatorCost",
+    "Reconciliation",
+    "Roofline",
     "Shape",
+    "ToolCheck",
     "Uncounted",
+    "cross_check",
     "measure_cost",
     "register_cost",
+    "roofline",
 ]

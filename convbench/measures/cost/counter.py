@@ -34,11 +34,10 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Without this, torch wraps ``__torch_dispatch__`` so that the first operator imports torch._dynamo."""
         return False
 
-    def __init__(self, tree: ModuleTree, *, on_meta: bool, device_type: str = "cpu") -> None:
+    def __init__(self, tree: ModuleTree, *, on_meta: bool) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tree = tree
         self.on_meta = on_meta
-        self.device_type = device_type
         self.under_autocast = False
         self.in_backward = False
         self.paused = False
@@ -71,7 +70,7 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors: list[Tensor] = []
         key = (func, _key(args, tensors), _key(kwargs.items(), tensors) if kwargs else ())
         meta = self.on_meta and any(tensor.is_meta for tensor in tensors)
-        if meta and torch.is_autocast_enabled(self.device_type):
+        if meta and _inside_autocast():
             self.under_autocast = True
             raise RuntimeError("autocast does not act on meta tensors")
         if meta and not all(tensor.is_meta for tensor in tensors):
@@ -144,6 +143,12 @@ def _key(values: Any, tensors: list[Tensor]) -> tuple[object, ...]:
         else:
             parts.append((type(value), value))
     return tuple(parts)
+
+
+def _inside_autocast() -> bool:
+    """Whether an autocast block is open; below the dispatcher ``torch.is_autocast_enabled`` always says no."""
+    torch.autocast_increment_nesting()
+    return torch.autocast_decrement_nesting() > 0
 
 
 def _to_meta(value: Any) -> Any:

@@ -58,18 +58,19 @@ def run(
         outputs = tensors_in(output)
         if training:
             counter.in_backward = True
-            _backward(counter, [*module.parameters(), *inputs], outputs, accumulate=accumulate)
+            with counter:
+                backward((*module.parameters(), *inputs), outputs, accumulate=accumulate)
     return Pass(counter, declarations, inputs, outputs)
 
 
-def _backward(counter: CostCounter, leaves: Sequence[Tensor], outputs: Sequence[Tensor], *, accumulate: bool) -> None:
+def backward(leaves: Sequence[Tensor], outputs: Sequence[Tensor], *, accumulate: bool = False) -> None:
+    """The backward pass from every differentiable output to every leaf that requires a gradient."""
     ends = [output for output in outputs if output.requires_grad]
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     if not ends or not wanted:
         return
-    gradients = [torch.empty_like(end) for end in ends]
-    with counter:
-        if accumulate:
-            torch.autograd.backward(ends, gradients)
-        else:
-            torch.autograd.grad(ends, wanted, gradients, allow_unused=True)
+    gradients = [torch.empty_strided(end.shape, end.stride(), dtype=end.dtype, device=end.device) for end in ends]
+    if accumulate:
+        torch.autograd.backward(ends, gradients)
+    else:
+        torch.autograd.grad(ends, wanted, gradients, allow_unused=True)

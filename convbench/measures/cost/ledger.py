@@ -12,6 +12,7 @@ from convbench.measures.cost.execution import Pass
 from convbench.measures.cost.modules import Node
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
+from convbench.measures.cost.shadow import Method
 from convbench.measures.cost.table import Kind
 
 _Sampling = Mapping[Node, tuple[int, int]]
@@ -32,7 +33,7 @@ def entry_figures(entry: Entry, calls: int) -> Figures:
     )
 
 
-def assemble(module: nn.Module, done: Pass, *, training: bool, method: str, reason: str | None) -> Cost:
+def assemble(module: nn.Module, done: Pass, *, training: bool, method: Method, reason: str | None) -> Cost:
     """The result of a pass over ``module`` (the double that ran)."""
     counter, declared = done.counter, done.declarations
     operators = by_operator(counter, declared.sampling)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -19,9 +18,7 @@ from convbench.measures.cost.isolation import isolated
 from convbench.measures.cost.ledger import assemble
 from convbench.measures.cost.modules import ModuleTree
 from convbench.measures.cost.result import Cost
-from convbench.measures.cost.shadow import CopyTensor, meta_copy, real_copy, shadow, shadow_inputs
-
-Method = Literal["meta", "fake", "real"]
+from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
 
 
 class CostError(MeasurementError):
@@ -121,11 +118,11 @@ def _methods(request: _Request) -> list[Method]:
 
 def _count(request: _Request, method: Method, reason: str | None, *, accumulate: bool = False) -> Cost:
     with ExitStack() as stack:
-        copy_tensor = stack.enter_context(_tensors_of(method))
+        copy_tensor = stack.enter_context(doubling(method))
         double = shadow(request.module, copy_tensor)
         args, kwargs = shadow_inputs((request.args, dict(request.kwargs)), copy_tensor, input_grad=request.input_grad)
         tree = ModuleTree(double)
-        counter = CostCounter(tree, on_meta=method == "meta", device_type=request.device_type)
+        counter = CostCounter(tree, on_meta=method == "meta")
         if request.autocast is not None:
             stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
@@ -137,26 +134,6 @@ def _count(request: _Request, method: Method, reason: str | None, *, accumulate:
                 raise why from error
             raise explain(error, tree, tensors_in((args, kwargs))) from error
     return assemble(double, done, training=request.training, method=method, reason=reason)
-
-
-@contextmanager
-def _tensors_of(method: Method) -> Iterator[CopyTensor]:
-    """How tensors are doubled for a method, and the mode that has to be active meanwhile."""
-    if method == "meta":
-        yield meta_copy
-    elif method == "real":
-        yield real_copy
-    else:
-        from torch._subclasses.fake_tensor import FakeTensorMode
-
-        with FakeTensorMode(allow_non_fake_inputs=True):
-            yield _fake_copy
-
-
-def _fake_copy(tensor: Tensor) -> Tensor:
-    """A fake tensor on the tensor's own device (the CPU for a meta tensor); to be called under the fake mode."""
-    device = torch.device("cpu") if tensor.is_meta else tensor.device
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
 
 
 def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _UnsuitableError | None:
@@ -180,6 +157,18 @@ def _device_type(tensors: Sequence[Tensor]) -> str:
     """Where the module would run; a meta tensor stands for one on the CPU."""
     kind = tensors[0].device.type if tensors else "cpu"
     return "cpu" if kind == "meta" else kind
+
+
+def measure_really(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> Cost:
+    """Cost of the forward pass as it runs on the module's own device: a copy is run, no meta tensors are tried.
+
+    Raises CostError if the module or the arguments have no values, and as `measure_cost`.
+    """
+    request = _Request(module, args, kwargs, training=False, input_grad=False, autocast=None, device_type="cpu")
+    if "real" not in _methods(request):
+        raise CostError("a real run needs values: these tensors have none")
+    with isolated():
+        return _count(request, "real", None)
 
 
 def _outer_autocast(device_type: str) -> torch.dtype | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypedDict
+from typing import Literal, TypedDict
 
 from convbench.measures.cost.table import Kind
 
@@ -123,7 +123,7 @@ class Cost(Figures):
     operators: tuple[OperatorCost, ...] = ()
     modules: tuple[ModuleCost, ...] = ()
     training: bool = False
-    method: str = "meta"
+    method: Literal["meta", "fake", "real"] = "meta"
     reason: str | None = None
 
     @property

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,7 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils._pytree import tree_map
 
 CopyTensor = Callable[[Tensor], Tensor]
+Method = Literal["meta", "fake", "real"]
 
 _SHARED = frozenset(
     (int, float, bool, str, bytes, complex, type(None), FunctionType, ModuleType, torch.dtype, torch.device, torch.Size)
@@ -32,6 +34,24 @@ def meta_copy(tensor: Tensor) -> Tensor:
 def real_copy(tensor: Tensor) -> Tensor:
     """A copy of the values."""
     return tensor.detach().clone()
+
+
+def fake_copy(tensor: Tensor) -> Tensor:
+    """A fake tensor on the tensor's own device (the CPU for a meta tensor); to be called under the fake mode."""
+    device = torch.device("cpu") if tensor.is_meta else tensor.device
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device=device)
+
+
+@contextmanager
+def doubling(method: Method) -> Iterator[CopyTensor]:
+    """How tensors are doubled for a method; the mode that such tensors need is active meanwhile."""
+    if method == "fake":
+        from torch._subclasses.fake_tensor import FakeTensorMode
+
+        with FakeTensorMode(allow_non_fake_inputs=True):
+            yield fake_copy
+    else:
+        yield meta_copy if method == "meta" else real_copy
 
 
 def shadow(module: nn.Module, copy_tensor: CopyTensor) -> nn.Module:

@@ -135,3 +135,49 @@ for _name, _operations in _RESIZE.items():
 def summed_copies_backward(grad: Shape, *_: object, out: object, **__: object) -> Amount:
     """Copied elements gather their copies' gradients: one sum for each copy."""
     return Amount(other_flops=grad.numel())
+
+
+def _antialiased_taps(size: int, target: int, corners: bool, scale: float | None, reach: float) -> int:
+    """Neighbours that all ``target`` results meet along one axis: a window of ±reach source steps, cut at the borders.
+
+    Source: ATen's antialiased resize, which follows Pillow: the window widens with the step when shrinking.
+    """
+    step = 1 / scale if scale else size / target
+    if corners:
+        step = (size - 1) / (target - 1) if target > 1 else 0.0
+    support = reach * max(step, 1.0)
+    taps = 0
+    for index in range(target):
+        center = step * (index + 0.5)
+        taps += min(int(center + support + 0.5), size) - max(int(center - support + 0.5), 0)
+    return taps
+
+
+def _antialiased(name: str, reach: float) -> None:
+    def both_passes(x: Shape, size: Sequence[int], corners: bool, scales: Sequence[float | None]) -> int:
+        height, width = (
+            _antialiased_taps(extent, target, corners, scale, reach)
+            for extent, target, scale in zip(x[-2:], size, scales, strict=True)
+        )
+        planes = x[0] * x[1]
+        return 2 * planes * (x[-2] * width + size[1] * height)
+
+    @rule(f"aten::_upsample_{name}2d_aa", kind=Kind.ELEMENTWISE)
+    def interpolate(
+        x: Shape, size: Sequence[int], corners: bool, scale_h: float | None = None, scale_w: float | None = None,
+        *, out: object,
+    ) -> Amount:  # fmt: skip
+        """Rows are resized first, then columns: a product and a sum for each neighbour."""
+        return Amount(other_flops=both_passes(x, size, corners, (scale_h, scale_w)))
+
+    @rule(f"aten::_upsample_{name}2d_aa_backward", kind=Kind.ELEMENTWISE)
+    def interpolate_backward(
+        _grad: Shape, size: Sequence[int], input_size: Sequence[int], corners: bool, scale_h: float | None = None,
+        scale_w: float | None = None, *, out: Shape,
+    ) -> Amount:  # fmt: skip
+        """The transposed passes."""
+        return Amount(other_flops=both_passes(out, size, corners, (scale_h, scale_w)))
+
+
+_antialiased("bilinear", 1.0)
+_antialiased("bicubic", 2.0)

@@ -1,0 +1,141 @@
+"""What other counters say of a module: torch's FlopCounterMode and fvcore, each behind one function, each on a copy."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from convbench.errors import UsageError
+from convbench.measures.cost.amount import Shape
+from convbench.measures.cost.execution import backward, tensors_in
+from convbench.measures.cost.isolation import isolated
+from convbench.measures.cost.rules.convolution import convolution_backward
+from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
+
+GROUPS_IGNORED = "its formula for the gradient of a grouped convolution's weight is too large by the number of groups"
+COMPLEX_AS_REAL = "it counts a complex multiply–accumulate as one; it is four real ones"
+
+
+@dataclass(frozen=True, slots=True)
+class TorchCounts:
+    """FlopCounterMode's count by operator, halved to multiply–accumulates, and where its formulas are known to err.
+
+    errors: for each operator, multiply–accumulates beyond the truth (negative: missing), and why.
+    """
+
+    macs: dict[str, int]
+    errors: dict[str, tuple[int, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class FvcoreCounts:
+    """fvcore's count by operator in its own unit (one for each multiply–accumulate, and some for norms and resizing).
+
+    unsupported: operators that it skipped, and how often they came.
+    """
+
+    flops: dict[str, int]
+    unsupported: dict[str, int]
+
+
+def torch_counts(
+    module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], *,
+    training: bool, input_grad: bool, method: Method,
+) -> TorchCounts:  # fmt: skip
+    """Run the module's double, on the tensors that ``method`` names, under FlopCounterMode."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    auditor = _FormulaAuditor()
+    with isolated(), doubling(method) as copy_tensor:
+        double = shadow(module, copy_tensor)
+        inputs, options = shadow_inputs((args, dict(kwargs)), copy_tensor, input_grad=input_grad)
+        counter = FlopCounterMode(display=False, custom_mapping=auditor.formulas())
+        with torch.inference_mode(False), torch.set_grad_enabled(training), counter:
+            output = double(*inputs, **options)
+            if training:
+                leaves = (*double.parameters(), *tensors_in((inputs, options)))
+                backward(leaves, tensors_in(output), accumulate=True)  # its module tracker refuses autograd.grad
+    by_operator = counter.get_flop_counts().get("Global", {})
+    macs = {f"aten::{packet.__name__}": flops // 2 for packet, flops in by_operator.items()}
+    return TorchCounts(macs, auditor.errors)
+
+
+class _FormulaAuditor:
+    """FlopCounterMode's own formulas, unchanged, with a note of what they get wrong at each call."""
+
+    def __init__(self) -> None:
+        self.errors: dict[str, tuple[int, str]] = {}
+
+    def formulas(self) -> dict[Any, Callable[..., int]]:
+        from torch.utils.flop_counter import flop_registry
+
+        aten = torch.ops.aten
+        audited = dict.fromkeys((aten.mm, aten.bmm, aten.addmm, aten.baddbmm), self._for_complex)
+        audited[aten.convolution_backward] = self._for_groups
+        return {packet: self._audited(packet, flop_registry[packet], audit) for packet, audit in audited.items()}
+
+    def _audited(
+        self, packet: Any, formula: Callable[..., int], audit: Callable[[tuple[Any, ...], int], tuple[int, str]]
+    ) -> Callable[..., int]:
+        name = f"aten::{packet.__name__}"
+
+        def counted(*call: Any, out_val: Any = None, **options: Any) -> int:
+            flops = int(formula(*call, out_val=out_val, **options))
+            error, reason = audit(call, flops // 2)
+            if error:
+                self.errors[name] = self.errors.get(name, (0, ""))[0] + error, reason
+            return flops
+
+        counted._get_raw = True  # type: ignore[attr-defined]
+        return counted
+
+    @staticmethod
+    def _for_groups(call: tuple[Any, ...], macs: int) -> tuple[int, str]:
+        shapes: list[Any] = [Shape.of(item) if isinstance(item, Tensor) else item for item in call]
+        return macs - convolution_backward(*shapes, out=None).macs, GROUPS_IGNORED
+
+    @staticmethod
+    def _for_complex(call: tuple[Any, ...], macs: int) -> tuple[int, str]:
+        return (-3 * macs if call[-1].is_complex() else 0), COMPLEX_AS_REAL
+
+
+def fvcore_counts(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> FvcoreCounts:
+    """Trace a copy of the module on the CPU with fvcore; meta weights and inputs become zeros.
+
+    fvcore traces with TorchScript, which is deprecated; everything that depends on it is in this function.
+    Raises whatever the tracer raises; UsageError for keyword arguments, which fvcore does not take.
+    """
+    from fvcore.nn import FlopCountAnalysis
+
+    if kwargs:
+        raise UsageError("fvcore takes positional arguments only")
+    loggers = [logging.getLogger(name) for name in ("fvcore", "fvcore.nn.jit_analysis")]
+    levels = [logger.level for logger in loggers]
+    try:
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        with isolated(), warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            double = shadow(module, _on_cpu)
+            (inputs,) = shadow_inputs((args,), _on_cpu, input_grad=False)
+            analysis = FlopCountAnalysis(double, inputs)
+            analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
+            counts, skipped = analysis.by_operator(), analysis.unsupported_ops()
+    finally:
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
+    return FvcoreCounts(
+        {name: int(count) for name, count in counts.items()}, {name: int(count) for name, count in skipped.items()}
+    )
+
+
+def _on_cpu(tensor: Tensor) -> Tensor:
+    if tensor.is_meta:
+        return torch.zeros(tensor.shape, dtype=tensor.dtype)
+    return tensor.detach().to("cpu", copy=True)
