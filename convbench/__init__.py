@@ -12,11 +12,17 @@ from convbench.registry import register
 if TYPE_CHECKING:
     from convbench.api import compare, profile
     from convbench.subject import build
+    from convbench.sweeps import sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "compare", "profile", "register"]
+__all__ = ["__version__", "build", "compare", "profile", "register", "sweep"]
 
-_LAZY = {"build": "convbench.subject", "compare": "convbench.api", "profile": "convbench.api"}
+_LAZY = {
+    "build": "convbench.subject",
+    "compare": "convbench.api",
+    "profile": "convbench.api",
+    "sweep": "convbench.sweeps",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -19,8 +19,9 @@ from convbench.report.row_files import Rows, check_row_outputs, write_rows
 if TYPE_CHECKING:
     from convbench.records import Record
     from convbench.run.check import Change, Drift
+    from convbench.run.measure import Measure
 
-_MEASURES = ("params", "cost", "memory", "latency")
+_MEASURES: tuple[Measure, ...] = ("params", "cost", "memory", "latency")
 
 _EXAMPLES = """\b
 Examples:
@@ -87,16 +88,14 @@ def check(
     settings = latency_settings(timing)
     with progress() as tell:
         result, changes = measure_exactly(rows, measures, tell=lambda state: tell(f"{state.done}/{state.total} cases"))
-        interrupted, drifts, failed = result.interrupted, [], []
-        if wanted and not interrupted:
-            drifts, failed = judge_latencies(wanted, settings, threshold, tell)
+        drifts, failed = ([], []) if result.interrupted else judge_latencies(wanted, settings, threshold, tell)
     exact = sum(1 for row in rows if set(held_measures(row.record)) & set(measures))
     _print(changes, drifts, exact)
     _tell_versions(records, result.records)
     for label, reason in [*left, *failed]:
         warn(f"{label}: latency not checked: {reason}")
     _save(output, changes, drifts)
-    raise typer.Exit(130 if interrupted else _exit_code(changes, drifts, failed, threshold))
+    raise typer.Exit(130 if result.interrupted else _exit_code(changes, drifts, failed, threshold))
 
 
 def _share(text: str) -> float:
@@ -106,11 +105,11 @@ def _share(text: str) -> float:
     return float(found[1]) / 100
 
 
-def _measures(names: Sequence[str] | None) -> tuple[str, ...]:
+def _measures(names: Sequence[str] | None) -> tuple[Measure, ...]:
     for name in names or ():
         if name not in _MEASURES:
             raise UsageError(f"measure {name!r} is not one of {', '.join(_MEASURES)}.{nearest(name, _MEASURES)}")
-    return tuple(names or _MEASURES)
+    return tuple(name for name in _MEASURES if not names or name in names)
 
 
 def _load(path: Path) -> Sequence[Record]:

@@ -123,12 +123,12 @@ def _flatten(content: Mapping[str, Any], where: Where) -> Iterator[tuple[KeyPath
         if key.name in seen:
             raise UsageError(f"{place}: {name!r} says the same as {seen[key.name]!r}: write one of them")
         seen[key.name] = name
-        values = value if isinstance(value, list) else [value]
+        values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise UsageError(f"{place}: the list is empty, so there would be no case: give a value, or drop the key")
         if key.field or key.name == "measures":
             yield (key.name,), Given([_checked(item, key, place) for item in values], place)
-        elif isinstance(value, list):
+        elif values is value:
             raise UsageError(f"{place}: takes one value, not a list")
         else:
             yield (key.name,), Given(_checked(value, key, place), place)
@@ -144,7 +144,7 @@ def _flatten_options(content: Any, where: Where) -> Iterator[tuple[KeyPath, Give
             place = where(("options", *path))
             if isinstance(values, Mapping):
                 raise UsageError(f"{place}: an option takes a value or a list of values, not a table")
-            values = values if isinstance(values, list) else [values]
+            values = values if isinstance(values, list | tuple) else [values]
             if not values:
                 raise UsageError(f"{place}: the list is empty; a value that is an empty list is written [[]]")
             yield ("options", *path), Given(values, place)
@@ -152,7 +152,7 @@ def _flatten_options(content: Any, where: Where) -> Iterator[tuple[KeyPath, Give
 
 def _checked(value: Any, key: Key, place: str) -> Any:
     """``value`` if it is of the key's kind; a list of whole numbers is a shape as well. Raises UsageError."""
-    if key.name == "shapes" and isinstance(value, list) and all(type(extent) is int for extent in value):
+    if key.name == "shapes" and isinstance(value, list | tuple) and all(type(extent) is int for extent in value):
         return ",".join(map(str, value))
     accepted = (int, float) if key.kind is float else key.kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and key.kind is not bool):

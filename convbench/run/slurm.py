@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convbench.errors import MissingExtraError, UsageError
 from convbench.records import timestamp
@@ -29,6 +29,9 @@ from convbench.run.local import stated_record
 from convbench.run.slurm_job import MeasureTask, read_result, result_path
 from convbench.run.slurm_queue import Job, longest_array, queued_jobs, release
 from convbench.run.task import Task
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
 
 _SUBMISSIONS = 3
 _RESULT_LOOKS_S = 1.0
@@ -97,12 +100,6 @@ class SlurmRunner:
     """
 
     def __init__(self, folder: Path, parameters: Mapping[str, Any], timeout_s: float) -> None:
-        try:
-            import submitit
-        except ModuleNotFoundError as error:
-            raise MissingExtraError("submitit", "slurm", "--slurm") from error
-        for part in ("jobs", "results", "batches"):
-            (folder / part).mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self._prefix = f"convbench-{hashlib.sha256(str(folder).encode()).hexdigest()[:10]}-"
         self._parameters = dict(parameters)
@@ -114,13 +111,14 @@ class SlurmRunner:
         self._running: set[str] = set()
         self._logs: dict[str, Path] = {}
         try:
-            self._new_executor = lambda: submitit.SlurmExecutor(folder / "jobs", max_num_timeout=_SUBMISSIONS)
             self._new_executor()
         except RuntimeError as error:
             raise UsageError("--slurm: this machine has no srun, so it is not part of a Slurm cluster") from error
 
     def start(self, tasks: Sequence[Task], post: Post) -> None:
         """Submit what is not with Slurm yet, and collect, in a thread."""
+        for part in ("jobs", "results", "batches"):
+            (self._folder / part).mkdir(parents=True, exist_ok=True)
         self._waiting = {task.key: task for task in tasks}
         threading.Thread(target=self._run, args=(post,), daemon=True).start()
 
@@ -255,6 +253,13 @@ class SlurmRunner:
             self._submissions[key] += 1
             self._missing_since.pop(key, None)
             self._running.discard(key)
+
+    def _new_executor(self) -> SlurmExecutor:
+        try:
+            import submitit
+        except ModuleNotFoundError as error:
+            raise MissingExtraError("submitit", "slurm", "--slurm") from error
+        return submitit.SlurmExecutor(self._folder / "jobs", max_num_timeout=_SUBMISSIONS)
 
     def _key_of(self, job: Job) -> str:
         path = self._folder / "batches" / f"{job.name.removeprefix(self._prefix)}.json"

@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from types import FrameType
@@ -43,14 +43,14 @@ Tell = Callable[[Progress], None]
 class Result:
     """The entries of a study's tasks, in the study's order, and the environments they were measured in, by digest.
 
-    interrupted: whether the user stopped it before the last case, with what the runner then has to say.
     kept: how many of the entries were in the store before.
+    interrupted: whether the user stopped it before the last case; parting_words: what the runner then has to say.
     """
 
     entries: tuple[Entry, ...]
     environments: Mapping[str, Mapping[str, Any]]
-    interrupted: bool
     kept: int
+    interrupted: bool = False
     parting_words: str = ""
 
     @property
@@ -74,16 +74,19 @@ def run_study(
     """
     with Store(store_path) as store:
         todo = missing(study.tasks, store, force=force, retry_failed=retry_failed)
-        runner: Runner
-        if slurm is None:
-            runner = LocalRunner(study.timeout_s)
-        else:
-            from convbench.run.slurm import SlurmRunner, slurm_folder
-
-            runner = SlurmRunner(slurm_folder(store_path), slurm, study.timeout_s)
-        if todo:
-            require_valid(study, todo, devices_here=slurm is None)
+        runner = _runner(store_path, slurm, study.timeout_s) if todo else None
+        if runner is None:
+            return _result(study.tasks, store, kept=len(study.tasks))
+        require_valid(study, todo, devices_here=slurm is None)
         return carry_out(study.tasks, store, runner, todo, tell)
+
+
+def _runner(store_path: Path, slurm: Mapping[str, Any] | None, timeout_s: float) -> Runner:
+    if slurm is None:
+        return LocalRunner(timeout_s)
+    from convbench.run.slurm import SlurmRunner, slurm_folder
+
+    return SlurmRunner(slurm_folder(store_path), slurm, timeout_s)
 
 
 def missing(tasks: Sequence[Task], store: Store, *, force: bool = False, retry_failed: bool = False) -> list[Task]:
@@ -108,12 +111,15 @@ def carry_out(
     Ctrl-C ends it with what is complete; a second one raises KeyboardInterrupt at once.
     Raises OutputError when the store cannot be written, and what kept the runner from measuring at all.
     """
-    interrupted = _Sweep(tasks, todo, store, runner, tell).run() if todo else False
-    found = store.contents
-    entries = tuple(found.entries[task.key] for task in tasks if task.key in found.entries)
-    return Result(
-        entries, found.environments, interrupted, len(tasks) - len(todo), runner.parting_words() if interrupted else ""
-    )
+    interrupted = _Sweep(tasks, todo, store, runner, tell).run()
+    result = _result(tasks, store, kept=len(tasks) - len(todo))
+    return replace(result, interrupted=True, parting_words=runner.parting_words()) if interrupted else result
+
+
+def _result(tasks: Sequence[Task], store: Store, kept: int) -> Result:
+    entries = store.contents.entries
+    found = tuple(entries[task.key] for task in tasks if task.key in entries)
+    return Result(found, store.contents.environments, kept)
 
 
 class _Interrupt:
