@@ -15,7 +15,7 @@ from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFl
 from convbench.report.files import check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import Cost
+    from convbench.measures.cost import Cost, ModuleCost
     from convbench.run.measure import Outcome
 
 _EXAMPLES = """\b
@@ -96,7 +96,20 @@ def _sections(
 ) -> dict[str, list[dict[str, Any]]]:
     sections: dict[str, list[dict[str, Any]]] = {}
     if cost is not None and tree:
-        sections["modules"] = [dataclasses.asdict(row) for row in cost.modules if depth is None or row.depth <= depth]
+        sections["modules"] = [_flat(row) for row in cost.modules if depth is None or row.depth <= depth]
     if cost is not None and by_operator:
-        sections["operators"] = [dataclasses.asdict(row) for row in cost.operators]
+        sections["operators"] = [{**dataclasses.asdict(row), "kind": row.kind.value} for row in cost.operators]
     return sections
+
+
+def _flat(row: ModuleCost) -> dict[str, Any]:
+    """One level of columns: totals under their own names, what ran in the module itself as ``own_…``."""
+    return {
+        "path": row.path,
+        "type": row.type,
+        "depth": row.depth,
+        "calls": row.calls,
+        "output_shapes": " ".join("x".join(map(str, shape)) for shape in row.output_shapes),
+        **dataclasses.asdict(row.total),
+        **{f"own_{name}": value for name, value in dataclasses.asdict(row.own).items()},
+    }

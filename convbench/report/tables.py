@@ -214,13 +214,7 @@ def tree_table(cost: Cost, depth: int | None = None) -> Table:
         total = row.total
         share = total.macs / cost.macs if cost.macs else 0.0
         name = "  " * row.depth + (row.path.rpartition(".")[2] or "(whole)")
-        figures = (
-            f"{total.macs:,}",
-            f"{share:.1%}",
-            f"{row.own.macs:,}",
-            f"{total.flops:,}",
-            bytes_(total.bytes_moved),
-        )
+        macs = (f"{total.macs:,}", f"{share:.1%}", f"{row.own.macs:,}")
         output = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
         figures = (*macs, f"{total.flops:,}", bytes_(total.bytes_moved))
         table.add_row(name, row.type, f"{row.calls}", *figures, output)
