@@ -13,15 +13,17 @@ from convbench.timing.clock import Call
 # Operators that make or reinterpret tensors without arithmetic; what remains at the leaves names the kernels.
 # fmt: off
 _BOOKKEEPING = frozenset([
-    "aten::_nnpack_available", "aten::_reshape_alias", "aten::_unsafe_view", "aten::alias", "aten::as_strided",
-    "aten::as_strided_", "aten::chunk", "aten::contiguous", "aten::detach", "aten::detach_", "aten::empty",
-    "aten::empty_like", "aten::empty_strided", "aten::expand", "aten::expand_as", "aten::lift_fresh", "aten::narrow",
-    "aten::new_empty", "aten::new_empty_strided", "aten::permute", "aten::reshape", "aten::resize_",
-    "aten::resolve_conj", "aten::resolve_neg", "aten::result_type", "aten::select", "aten::set_", "aten::slice",
-    "aten::split", "aten::split_with_sizes", "aten::squeeze", "aten::t", "aten::to", "aten::transpose",
+    "aten::_nnpack_available", "aten::_reshape_alias", "aten::_to_copy", "aten::_unsafe_view", "aten::alias",
+    "aten::as_strided", "aten::as_strided_", "aten::broadcast_to", "aten::chunk", "aten::clone", "aten::contiguous",
+    "aten::detach", "aten::detach_", "aten::empty", "aten::empty_like", "aten::empty_strided", "aten::expand",
+    "aten::expand_as", "aten::flatten", "aten::lift_fresh", "aten::movedim", "aten::narrow", "aten::new_empty",
+    "aten::new_empty_strided", "aten::permute", "aten::reshape", "aten::resize_", "aten::resolve_conj",
+    "aten::resolve_neg", "aten::result_type", "aten::select", "aten::set_", "aten::slice", "aten::split",
+    "aten::split_with_sizes", "aten::squeeze", "aten::swapaxes", "aten::t", "aten::to", "aten::transpose",
     "aten::unbind", "aten::unflatten", "aten::unsqueeze", "aten::view", "aten::view_as",
 ])
 # fmt: on
+_HARMLESS = _BOOKKEEPING | {"aten::copy_", "aten::fill_", "aten::zero_"}
 
 
 def kernels_of(call: Call, guard: Guard, device_type: str) -> tuple[str, ...]:
@@ -33,7 +35,7 @@ def kernels_of(call: Call, guard: Guard, device_type: str) -> tuple[str, ...]:
 
 
 def _operators(call: Call, guard: Guard) -> list[str]:
-    # The profiler built on kineto imports for 2 s and names the same operators.
+    # torch.profiler takes 2 s to import and names the same operators.
     with guard(), torch.autograd.profiler.profile(use_kineto=False) as profile:
         call()
     events: Any = profile.function_events
@@ -41,7 +43,8 @@ def _operators(call: Call, guard: Guard) -> list[str]:
 
 
 def _is_leaf(event: Any) -> bool:
-    return all(child.name in _BOOKKEEPING and _is_leaf(child) for child in event.cpu_children)
+    """Whether nothing inside it does more than move data: a kernel may fill its own workspace by operators."""
+    return all(child.name in _HARMLESS and _is_leaf(child) for child in event.cpu_children)
 
 
 def _accelerator_kernels(call: Call, guard: Guard, device_type: str) -> list[str]:

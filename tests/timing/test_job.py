@@ -1,0 +1,176 @@
+"""The worker's job, run in this process: real calls, real clocks, no assertion on time."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from convbench.case import Case
+from convbench.statistics import Interval
+from convbench.timing import job
+from convbench.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.timing.job import precise
+from convbench.timing.order import Order
+from convbench.timing.result import Column, ProcessTiming, TargetTiming
+
+TARGETS = Path(__file__).parent / "targets.py"
+
+
+@pytest.fixture(autouse=True)
+def _threads_restored() -> Iterator[None]:
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def case(name: str = "Plain", size: int = 6, **options: Any) -> Case:
+    return Case(f"{TARGETS}:{name}", dim=8, size=size, options=tuple(options.items()))
+
+
+def order(*cases: Case, budget_s: float = 0.2, precision: float = 10.0, margin: float = 10.0, **changes: Any) -> Order:
+    """So imprecise that the first look is the last."""
+    made = Order(dict(enumerate(cases)), 0, 1, budget_s, precision, margin, 0, "cold", False, None)
+    return replace(made, **changes)
+
+
+def run(asked: Order, messages: list[Mapping[str, Any]] | None = None) -> ProcessTiming:
+    return ProcessTiming.from_json(job.run(asked.to_request(), (messages if messages is not None else []).append))
+
+
+def test_every_target_and_the_control_are_timed_in_the_same_rounds() -> None:
+    messages: list[Mapping[str, Any]] = []
+    timing = run(order(case(), case(size=12), kernels=True), messages)
+    assert timing.rounds >= 3
+    assert timing.control is not None
+    for target in (*timing.targets.values(), timing.control):
+        assert target.status == "ok"
+        assert target.eager is not None
+        assert target.eager.samples == timing.rounds
+        assert 0 < target.eager.p10_ms <= target.eager.median_ms.centre <= target.eager.p90_ms
+        assert target.first_ms is not None
+        assert target.device is None
+    assert timing.targets[0].eager.log_ratio is None  # type: ignore[union-attr]
+    assert timing.targets[1].eager.log_ratio is not None  # type: ignore[union-attr]
+    assert timing.control.eager.log_ratio is not None  # type: ignore[union-attr]
+    assert any("conv" in kernel for kernel in timing.targets[0].kernels)
+    assert [m for m in messages if m.get("phase") == "building"] == [
+        {"phase": "building", "target": owner} for owner in (0, CONTROL, 1)
+    ]
+    assert gc.isenabled()
+
+
+def test_looks_come_at_100_rounds_and_its_doubles_until_it_is_precise() -> None:
+    messages: list[Mapping[str, Any]] = []
+    run(order(case(), budget_s=1.0, margin=1e-9), messages)
+    looks = [message["look"]["rounds"] for message in messages if "look" in message]
+    assert looks[:3] == [100, 200, 400]
+    assert len(looks) > 3
+    assert run(order(case(), budget_s=30.0)).rounds == 100
+
+
+def test_short_calls_are_repeated_within_a_sample() -> None:
+    timing = run(order(Case(f"{TARGETS}:Counting", dim=1, size=1, options=(("fail_at", -1),))))
+    target = timing.targets[0]
+    assert target.eager is not None
+    assert target.calls_per_sample > 1
+    assert target.eager.median_ms.centre * target.calls_per_sample > 0.02  # within reach of 50 µs, whatever the noise
+
+
+@pytest.mark.parametrize("fail_at", [1, 10, 150])
+def test_a_target_that_raises_is_left_out_and_the_rest_goes_on(fail_at: int) -> None:
+    """On its first call, while it is warmed up, or in the rounds."""
+    timing = run(order(case(), case("Counting", fail_at=fail_at), case(size=7)))
+    failed = timing.targets[1]
+    assert (failed.status, failed.error, failed.eager) == ("error", "RuntimeError: shapes do not match", None)
+    assert timing.targets[0].status == timing.targets[2].status == "ok"
+    assert timing.targets[2].eager.log_ratio is not None  # type: ignore[union-attr]
+
+
+def test_a_target_that_cannot_be_built_says_why() -> None:
+    timing = run(order(case(), case("Unbuildable")))
+    assert timing.targets[1].error_type == "OptionError"
+    assert "multiple of 3, got 8" in str(timing.targets[1].error)
+    assert timing.targets[0].status == "ok"
+
+
+def test_without_its_baseline_the_rest_has_no_ratios() -> None:
+    timing = run(order(case("Counting", fail_at=150), case(), case(size=7)))
+    assert timing.targets[0].status == "error"
+    for index in (1, 2):
+        assert timing.targets[index].status == "ok"
+        assert timing.targets[index].eager.log_ratio is None  # type: ignore[union-attr]
+
+
+def test_a_baseline_known_to_fail_leaves_a_control_of_the_next() -> None:
+    timing = run(order(case(), case(size=7), baseline=None))
+    assert timing.control is not None
+    assert timing.control.eager.log_ratio is not None  # type: ignore[union-attr]
+    assert timing.targets[1].eager.log_ratio is None  # type: ignore[union-attr]
+
+
+def test_out_of_memory_beside_others_is_put_off_and_alone_is_a_status() -> None:
+    beside = run(order(case(), case("Counting", fail_at=1, how="oom"), case(size=7)))
+    assert beside.targets[1].status == "oom"  # only the baseline and its control were there
+    late = run(order(case(), case(size=7), case("Counting", fail_at=1, how="oom")))
+    assert late.deferred == (2,)
+    assert 2 not in late.targets
+    assert late.targets[1].status == "ok"
+
+
+def test_targets_that_memory_has_no_room_for_are_put_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        fits_another = True
+
+        def __init__(self) -> None:
+            self.settled = 0
+
+        def settle(self) -> None:
+            self.settled += 1
+            self.fits_another = self.settled < 3
+
+        @classmethod
+        def of(cls, device: str) -> Full:
+            return cls()
+
+    monkeypatch.setattr(job, "Room", Full)
+    timing = run(order(case(), case(size=7), case(size=8), case(size=9)))
+    assert set(timing.targets) == {0, 1}
+    assert timing.deferred == (2, 3)
+
+
+def test_the_beacon_shows_nobody_when_it_is_over(tmp_path: Path) -> None:
+    path = tmp_path / "beacon"
+    Beacon.create(path)
+    Beacon(path).mark(5)
+    run(order(case(), beacon=path))
+    assert Beacon.read(path) == NOBODY
+
+
+def test_training_steps_are_timed() -> None:
+    timing = run(order(replace(case(), mode="training")))
+    assert timing.targets[0].status == "ok"
+
+
+def column(half_width: float, ratio: Interval | None = None) -> TargetTiming:
+    return TargetTiming(eager=Column(Interval(1, 1 - half_width, 1 + half_width), 1, 1, 100, 0, ratio))
+
+
+@pytest.mark.parametrize(
+    ("target", "control", "expected"),
+    [
+        (column(0.009), column(0.009, Interval(0, -0.004, 0.004)), True),
+        (column(0.011), column(0.009, Interval(0, -0.004, 0.004)), False),
+        (column(0.009), column(0.011, Interval(0, -0.004, 0.004)), False),
+        (column(0.009), column(0.009, Interval(0.5, 0.49, 0.51)), False),  # a large ratio, and too wide
+        (column(0.009), column(0.009, Interval(0.5, 0.496, 0.504)), True),
+        (TargetTiming("error", "no"), column(0.009, Interval(0, -0.004, 0.004)), True),
+    ],
+)
+def test_precision_and_not_significance_decides(target: TargetTiming, control: TargetTiming, expected: bool) -> None:
+    assert precise(ProcessTiming({0: target}, control), 0.01, 0.01) == expected
