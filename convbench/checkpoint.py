@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+import pathlib
 import pickle
-from collections.abc import Mapping
+import re
+import warnings
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from convbench.errors import WeightsError
 
 _CONTAINERS = ("state_dict", "model_state_dict", "model", "model_ema", "state_dict_ema", "module", "net", "params")
-_PREFIXES = ("module.", "_orig_mod.", "model.")
+_COUNTERS = ("total_ops", "total_params")
+"""Buffers that a widespread profiler leaves behind in modules, and so in checkpoints."""
 _SHOWN = 5
 
 
@@ -23,73 +29,103 @@ def load_weights(module: nn.Module, path: Path) -> None:
     path: ``.safetensors``, or any file that torch.save wrote; no code in it is run.
     Raises WeightsError naming the missing keys, the unexpected ones and the shapes that differ.
     """
-    state = read_state(path)
-    own = module.state_dict()
-    state = _without_prefix(state, own)
-    state = {key: value for key, value in state.items() if not key.endswith(("total_ops", "total_params"))}
-    try:
-        with torch.no_grad():
-            problems = module.load_state_dict(state, strict=False)
-    except RuntimeError as error:
-        raise WeightsError(f"{path} does not fit {type(module).__name__}: {_mismatch(own, state) or error}") from error
-    if problems.missing_keys or problems.unexpected_keys:
-        parts = [_named("missing", problems.missing_keys), _named("unexpected", problems.unexpected_keys)]
+    state = _without_prefix(read_state(path), module.state_dict())
+    wrong: dict[str, str] = {}
+    missing, unexpected = _load(module, state, wrong)
+    parts = [
+        _named("of another shape", list(wrong.values())),
+        _named("missing", missing),
+        _named("unexpected", unexpected),
+    ]
+    if any(parts):
         raise WeightsError(f"{path} does not fit {type(module).__name__}: {'; '.join(filter(None, parts))}")
 
 
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by key, out of whatever container holds them. Raises WeightsError."""
     if not path.is_file():
-        raise WeightsError(f"{path}: no such checkpoint")
+        raise WeightsError(f"{path}: {'a directory, not a checkpoint' if path.is_dir() else 'no such checkpoint'}")
     try:
-        if path.suffix == ".safetensors":
+        if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
 
-            return dict(load_file(path))
-        content = torch.load(path, map_location="cpu", weights_only=True)
+            return load_file(path)
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # about odd files, which are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
+        found = re.search(r"GLOBAL (\S+)", str(error))
         raise WeightsError(
-            f"{path} holds more than weights, and loading it would run code: save model.state_dict() and give that file"
+            f"{path} holds more than weights{f' ({found.group(1)})' if found else ''}, and loading it could run code: "
+            "where you trust it, load it yourself, torch.save its state_dict() alone, and give that file"
         ) from error
     except Exception as error:  # a damaged file fails in many ways
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {error}") from error
+        reason = next(iter(str(error).splitlines()), "")
+        raise WeightsError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {reason}") from error
     return _tensors(content, path)
 
 
+def _harmless() -> list[Any]:
+    """What training scripts save beside weights and whose construction runs nothing: settings, paths, scalars."""
+    scalars = [type(np.dtype(name)) for name in ("bool", "int32", "int64", "float32", "float64")]
+    reconstruct: Any = np.float64(0).__reduce__()[0]
+    return [argparse.Namespace, pathlib.PosixPath, pathlib.PurePosixPath, np.dtype, reconstruct, *scalars]
+
+
 def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
-    for name in _CONTAINERS:
-        if isinstance(content, Mapping) and isinstance(content.get(name), Mapping):
-            return _tensors(content[name], path)
+    for _ in _CONTAINERS:  # a file may nest them, and may, if it is meant to, nest one in itself
+        inner = [content[name] for name in _CONTAINERS if isinstance(content, Mapping) and name in content]
+        inner = [value for value in inner if isinstance(value, Mapping)]
+        if not inner:
+            break
+        content = inner[0]
     if not isinstance(content, Mapping):
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dict")
-    tensors = {key: value for key, value in content.items() if isinstance(value, Tensor)}
+    tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        raise WeightsError(
-            f"{path} holds no tensors; its keys: {', '.join(map(str, list(content)[:_SHOWN])) or 'none'}"
-        )
-    return tensors
+        keys = ", ".join(map(str, list(content)[:_SHOWN])) or "none"
+        raise WeightsError(f"{path} holds no tensors by name; its keys: {keys}")
+    return {key: value for key, value in tensors.items() if not key.endswith(_COUNTERS)}
 
 
-def _without_prefix(state: dict[str, Tensor], own: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Drop wrappers' prefixes (DataParallel, torch.compile) unless the module's own keys have them."""
-    for prefix in _PREFIXES:
-        wrapped = state and all(key.startswith(prefix) for key in state)
-        if wrapped and not any(key.startswith(prefix) for key in own):
-            return _without_prefix({key.removeprefix(prefix): value for key, value in state.items()}, own)
-    return state
+def _without_prefix(state: dict[str, Tensor], own: Iterable[str]) -> dict[str, Tensor]:
+    """Drop what wrappers (DataParallel, torch.compile, a training framework) put before every key.
+
+    A first word that all keys share is dropped where the module has no such key, if then some key is the module's.
+    """
+    own, stripped = set(own), state
+    while stripped and not own & stripped.keys():
+        prefix = next(iter(stripped)).partition(".")[0] + "."
+        if not all(key.startswith(prefix) for key in stripped):
+            return state
+        stripped = {key.removeprefix(prefix): value for key, value in stripped.items()}
+    return stripped
 
 
-def _mismatch(own: Mapping[str, Tensor], state: Mapping[str, Tensor]) -> str:
-    wrong = [
-        f"{key} is {tuple(state[key].shape)}, not {tuple(value.shape)}"
-        for key, value in own.items()
-        if key in state and state[key].shape != value.shape
-    ]
-    return "; ".join(wrong[:_SHOWN]) + (f" and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else "")
+def _load(module: nn.Module, state: Mapping[str, Tensor], wrong: dict[str, str]) -> tuple[list[str], list[str]]:
+    """Load what fits; returns the missing and the unexpected keys, and adds those of another shape to ``wrong``."""
+    try:
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message=".*non-meta parameter.*no-op")  # shapes are all that meta holds
+            problems = module.load_state_dict(state, strict=False)
+    except RuntimeError as error:
+        misfits = _misfits(str(error)) or {"": str(error)}
+        wrong |= misfits
+        if not misfits.keys() & state.keys():  # no size mismatch, or under keys that the module renames as it loads
+            return [], []
+        missing, unexpected = _load(module, {key: v for key, v in state.items() if key not in misfits}, wrong)
+        return [key for key in missing if key not in misfits], unexpected
+    return problems.missing_keys, problems.unexpected_keys
+
+
+def _misfits(message: str) -> dict[str, str]:
+    """Key and shapes out of torch's message: it gives them nowhere else, and only it knows the renamed keys."""
+    pattern = r"size mismatch for (\S+): .*?torch\.Size\(\[(.*?)\]\) from checkpoint.*?torch\.Size\(\[(.*?)\]\)"
+    return {key: f"{key} is ({found}), not ({own})" for key, found, own in re.findall(pattern, message)}
 
 
 def _named(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
     shown = ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")
-    return f"{len(keys)} keys {what} ({shown})"
+    return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'} {what} ({shown})"
