@@ -1,0 +1,258 @@
+"""The environment record: all that a reader needs in order to judge, or to repeat, a measurement."""
+
+from __future__ import annotations
+
+import os
+import platform
+import re
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convbench.case import Case
+from convbench.machine import Machine, machine, throttle_count
+from convbench.source import Source, source_of, source_tree
+
+if TYPE_CHECKING:
+    from torch import nn
+
+_PACKAGES = (
+    *("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "fvcore", "matplotlib", "psutil", "safetensors"),
+    *("triton", "onnx", "onnxruntime", "submitit", "nvidia-ml-py", "memray"),
+)
+_THREAD_VARIABLES = re.compile(r"(OMP|KMP|GOMP|MKL|OPENBLAS|NUMEXPR|TBB|VECLIB|TORCH_NUM)_?\w*")
+_ALLOCATOR_VARIABLES = re.compile(
+    r"(_?R?JE_?MALLOC|MIMALLOC|MALLOC)_\w*|GLIBC_TUNABLES|LD_PRELOAD|DYLD_INSERT_LIBRARIES|PYTORCH_\w*ALLOC\w*|THP_\w*"
+)
+_BUILT_WITH = {
+    "onednn": r"MKL-DNN v([\w.]+)",
+    "mkl": r"Math Kernel Library Version ([\w.]+)",
+    "openmp": r"OpenMP ([\w.]+)",
+}
+_GRADIENTS = {"inference": "inference_mode", "forward": "enabled", "training": "enabled, forward and backward"}
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """The state of the machine at one time.
+
+    load_1m, load_5m: runnable processes, averaged. steal_s: processor time that the hypervisor gave to others since the
+    machine started, all cores together. throttles: how often the cores slowed down because they were hot, since then.
+    """
+
+    utc: str
+    load_1m: float | None = None
+    load_5m: float | None = None
+    steal_s: float | None = None
+    throttles: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """One device besides the CPU."""
+
+    device: str
+    name: str
+    memory_bytes: int | None
+    capability: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Torch:
+    """torch and how it was built. capability: the widest vector instructions that it uses on this processor.
+
+    onednn, mkl, openmp, cuda, cudnn, hip: versions of what it was built with; build: its own description.
+    """
+
+    version: str
+    git: str | None
+    capability: str
+    onednn: str | None
+    mkl: str | None
+    openmp: str | None
+    cuda: str | None
+    cudnn: str | None
+    hip: str | None
+    build: str
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How this process, or the processes that it started, ran what was measured.
+
+    threads, interop_threads: of torch in this process. case_threads, seeds, grad_modes: of the cases. variables: of the
+    thread libraries; allocator: of malloc and of torch's allocators, those preloaded included.
+    """
+
+    threads: int
+    interop_threads: int
+    case_threads: tuple[int, ...]
+    seeds: tuple[int, ...]
+    grad_modes: tuple[str, ...]
+    float32_matmul_precision: str
+    deterministic: bool
+    variables: Mapping[str, str]
+    allocator: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Hardware, software, and their state while something was measured.
+
+    packages: versions by name, of those that are installed. convbench: its own source. sources: of what was measured,
+    by name. start, end: between them the measurements were taken.
+    """
+
+    machine: Machine
+    python: str
+    torch: Torch
+    packages: Mapping[str, str]
+    accelerators: tuple[Accelerator, ...]
+    execution: Execution
+    convbench: Source
+    start: Moment
+    end: Moment
+    sources: Mapping[str, Source] = field(default_factory=dict)
+
+    @property
+    def steal_share(self) -> float | None:
+        """Share of the processor time between start and end that the hypervisor gave to others."""
+        if self.start.steal_s is None or self.end.steal_s is None:
+            return None
+        seconds = (datetime.fromisoformat(self.end.utc) - datetime.fromisoformat(self.start.utc)).total_seconds()
+        cores = self.machine.logical_cores or 1
+        return (self.end.steal_s - self.start.steal_s) / (seconds * cores) if seconds > 0 else 0.0
+
+    def to_json(self) -> dict[str, Any]:
+        """Nested mappings of plain values; what is not known is None."""
+        return {**_plain(asdict(self)), "steal_share": self.steal_share}
+
+
+def environment(
+    cases: Sequence[Case] = (),
+    *,
+    modules: Mapping[str, nn.Module] | None = None,
+    since: Moment | None = None,
+    variables: Mapping[str, str] = os.environ,
+) -> Environment:
+    """The environment now.
+
+    cases: what was measured, for threads, seeds and gradient modes. modules: the built targets by name, whose source is
+    recorded. since: a `moment` from before measuring; without it the start is that of this process, its load unknown.
+    variables: the environment variables under which was measured.
+    """
+    return Environment(
+        machine=machine(),
+        python=f"{platform.python_implementation()} {platform.python_version()}",
+        torch=_torch(),
+        packages=_packages(),
+        accelerators=_accelerators(),
+        execution=_execution(cases, variables),
+        convbench=source_tree(Path(__file__).parent),
+        start=since or _process_start(),
+        end=moment(),
+        sources={name: source_of(module) for name, module in (modules or {}).items()},
+    )
+
+
+def moment() -> Moment:
+    """The state of the machine now."""
+    import psutil
+
+    load = psutil.getloadavg()
+    steal = getattr(psutil.cpu_times(), "steal", None)
+    return Moment(_utc(datetime.now(UTC)), round(load[0], 2), round(load[1], 2), steal, throttle_count())
+
+
+def _process_start() -> Moment:
+    import psutil
+
+    return Moment(_utc(datetime.fromtimestamp(psutil.Process().create_time(), UTC)))
+
+
+def _utc(time: datetime) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _torch() -> Torch:
+    import torch
+
+    build = torch.__config__.show()
+    found = {name: re.search(pattern, build) for name, pattern in _BUILT_WITH.items()}
+    backend: Any = torch.backends.cudnn
+    cudnn = backend.version() if torch.cuda.is_available() else None
+    return Torch(
+        version=str(torch.__version__),
+        git=torch.version.git_version,
+        capability=torch.backends.cpu.get_cpu_capability(),
+        cuda=torch.version.cuda,
+        cudnn=None if cudnn is None else str(cudnn),
+        hip=torch.version.hip,
+        build=build.strip(),
+        **{name: None if match is None else match.group(1) for name, match in found.items()},
+    )
+
+
+def _packages() -> dict[str, str]:
+    found = {"convbench": _own_version()}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def _own_version() -> str:
+    from convbench import __version__
+
+    return __version__
+
+
+def _accelerators() -> tuple[Accelerator, ...]:
+    import torch
+
+    found = []
+    device: Any
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a driver that does not fit is no news in a list of what is usable
+        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
+            device = torch.cuda.get_device_properties(index)
+            capability = f"{device.major}.{device.minor}"
+            found.append(Accelerator(f"cuda:{index}", device.name, device.total_memory, capability))
+        for index in range(torch.xpu.device_count() if torch.xpu.is_available() else 0):
+            device = torch.xpu.get_device_properties(index)
+            found.append(Accelerator(f"xpu:{index}", device.name, device.total_memory, None))
+    if torch.backends.mps.is_available():
+        found.append(Accelerator("mps", "Apple GPU", torch.mps.recommended_max_memory(), None))
+    return tuple(found)
+
+
+def _execution(cases: Sequence[Case], variables: Mapping[str, str]) -> Execution:
+    import torch
+
+    return Execution(
+        threads=torch.get_num_threads(),
+        interop_threads=torch.get_num_interop_threads(),
+        case_threads=tuple(sorted({case.threads for case in cases})),
+        seeds=tuple(sorted({case.seed for case in cases})),
+        grad_modes=tuple(dict.fromkeys(_GRADIENTS[case.mode] for case in cases)),
+        float32_matmul_precision=torch.get_float32_matmul_precision(),
+        deterministic=torch.are_deterministic_algorithms_enabled(),
+        variables=_matching(_THREAD_VARIABLES, variables),
+        allocator=_matching(_ALLOCATOR_VARIABLES, variables),
+    )
+
+
+def _matching(names: re.Pattern[str], variables: Mapping[str, str]) -> dict[str, str]:
+    return {name: variables[name] for name in sorted(variables) if names.fullmatch(name)}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    return [_plain(item) for item in value] if isinstance(value, tuple | list) else value
