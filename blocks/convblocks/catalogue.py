@@ -79,4 +79,42 @@ _BLOCKS: list[tuple[str, str, str, str]] = [
     ("Bottleneck", "factories:bottleneck", "resnet", "baseline: ResNet's 1×1, 3×3, 1×1 with a shortcut"),
 ]
 
-ENTRIES: list[Entry] = [_entry(name, "block", target, family, text) for name, target, family, text in _BLOCKS]
+_UNICONVNET = ("a", "p0", "p1", "p2", "n0", "n1", "n2", "n3", "t", "s", "b", "l", "xl")
+_BACKBONES = ("resnet", "pyconvresnet", "pyconvhgresnet")
+
+_NETWORKS: list[tuple[str, str, str, str]] = [
+    *((f"uniconvnet_{size}", "uniconvnet", "uniconvnet", f"UniConvNet-{size.upper()}") for size in _UNICONVNET),
+    *((f"conv2former_{size}", "conv2former", "conv2former", f"Conv2Former-{size.upper()}") for size in "ntsbl"),
+    *(
+        (f"pyconvresnet{layers}", "pyconvresnet", "pyconv", f"PyConvResNet-{layers}")
+        for layers in (18, 34, 50, 101, 152)
+    ),
+    *(
+        (f"pyconvhgresnet{layers}", "pyconvresnet", "pyconv", f"PyConvHGResNet-{layers}, more groups on wider pyramids")
+        for layers in (50, 101, 152)
+    ),
+    *(
+        (
+            f"pyconvsegnet_{backbone}{layers}",
+            "pyconvsegnet",
+            "pyconv",
+            f"PyConvSegNet on {backbone}-{layers}, segmentation; height and width less one are multiples of 8",
+        )
+        for backbone in _BACKBONES
+        for layers in (50, 101, 152)
+    ),
+    *(
+        (
+            f"drconv_shufflenetv2_x{scale}",
+            "drconv_shufflenetv2",
+            "drconv",
+            f"ShuffleNetV2 {scale.replace('_', '.')}× with region-aware 1×1 convs",
+        )
+        for scale in ("0_5", "1_0", "1_5")
+    ),
+]
+
+ENTRIES: list[Entry] = [
+    *(_entry(name, "block", target, family, text) for name, target, family, text in _BLOCKS),
+    *(_entry(name, "network", f"networks.{module}:{name}", family, text) for name, module, family, text in _NETWORKS),
+]

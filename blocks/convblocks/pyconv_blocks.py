@@ -10,13 +10,13 @@ from convblocks import checks
 from convblocks.pyconv import GROUPS, KERNEL_SIZES, pyramid
 
 
-def shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Module | None:
+def shortcut(in_channels: int, out_channels: int, stride: int, pool: bool = False) -> nn.Module | None:
     """The shortcut of a PyConv block, None where it is the identity.
 
-    A max-pool takes the stride, a 1×1 conv with batch norm the change of width: keys ``.1/.2`` after a pool, ``.0/.1``
-    without.
+    A max-pool takes the stride (with ``pool`` also a stride of 1, as dilated stages have), a 1×1 conv with batch norm
+    the change of width: keys ``.1/.2`` after a pool, ``.0/.1`` without.
     """
-    layers: list[nn.Module] = [nn.MaxPool2d(3, stride, padding=1)] if stride != 1 else []
+    layers: list[nn.Module] = [nn.MaxPool2d(3, stride, padding=1)] if pool or stride != 1 else []
     if in_channels != out_channels:
         layers += [nn.Conv2d(in_channels, out_channels, 1, bias=False), nn.BatchNorm2d(out_channels)]
     return nn.Sequential(*layers) if layers else None
