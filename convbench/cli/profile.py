@@ -12,6 +12,7 @@ from convbench.cli.app import app
 from convbench.cli.console import out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, progress, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
+from convbench.errors import UsageError
 from convbench.report.files import check_outputs
 
 if TYPE_CHECKING:
@@ -63,10 +64,11 @@ def profile(
         except Interrupted as stop:
             outcome, interrupted = stop.outcomes[0], True
     _print(outcome, tree=tree, depth=depth, by_operator=by_operator)
+    sections = _sections(outcome.cost, tree=tree, depth=depth, by_operator=by_operator)
     if cross_check:
-        _print_cross_check(outcome)
+        sections["cross_check"] = _cross_check(outcome)
     tell_problems([outcome])
-    save(output, [outcome.record()], _sections(outcome.cost, tree=tree, depth=depth, by_operator=by_operator))
+    save(output, [outcome.record()], sections)
     if memory_timeline is not None and outcome.memory is not None:
         from convbench.report.memory_timeline import draw_timeline
 
@@ -87,8 +89,18 @@ def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool
         print_table(operator_table(outcome.cost))
 
 
-def _print_cross_check(outcome: Outcome) -> None:
-    raise NotImplementedError
+def _cross_check(outcome: Outcome) -> list[dict[str, Any]]:
+    """Count with other tools too, print where they differ and why, and return the same as rows."""
+    from convbench.measures.cost import cross_check
+    from convbench.report.crosscheck_table import crosscheck_rows, crosscheck_table
+
+    if outcome.subject is None or outcome.cost is None:
+        raise UsageError("--cross-check compares costs: measure them, --measure cost")
+    subject = outcome.subject
+    result = cross_check(subject.module, subject.args, outcome.cost, subject.kwargs, input_grad=subject.input_grad)
+    out().print()
+    print_table(crosscheck_table(result))
+    return crosscheck_rows(result)
 
 
 def _sections(
