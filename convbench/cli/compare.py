@@ -9,7 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, progress, save, tell_problems
+from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
 from convbench.report.files import check_outputs
@@ -52,6 +52,7 @@ def compare(
     cases = [flags.case(name) for name in names]
     settings = latency_settings(timing) if "latency" in measures else None
     plan = Plan(measures, strict=strict, latency=settings)
+    since = start(output)
     interrupted = False
     with progress() as tell:
         try:
@@ -64,7 +65,7 @@ def compare(
     if "latency" in measures:
         note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
     tell_problems(outcomes)
-    save(output, records)
+    save(output, outcomes, since)
     raise typer.Exit(130 if interrupted else exit_code(outcomes))
 
 

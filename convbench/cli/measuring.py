@@ -14,13 +14,14 @@ from convbench.cli.options import TimingFlags
 from convbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
-    from convbench.records import Record
     from convbench.run.measure import Outcome
 
 
 def latency_settings(flags: TimingFlags) -> LatencySettings:
     """The timing protocol that the flags ask for. Raises UsageError."""
+    from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
 
     for name, value in (("--processes", flags.processes), ("--max-time", flags.max_time), ("--timeout", flags.timeout)):
@@ -74,19 +75,31 @@ def _notes(outcome: Outcome) -> list[str]:
 
 def save(
     paths: Sequence[Path] | None,
-    records: Sequence[Record],
+    outcomes: Sequence[Outcome],
+    since: Moment | None,
     sections: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> None:
-    """Write the records to every ``-o`` file and say where they went."""
+    """Write the outcomes' records, with their environment, to every ``-o`` file and say where they went."""
     if not paths:
         return
     from convbench.environment import environment
     from convbench.report.files import Report, write
 
-    report = Report(records, environment().to_json(), sections or {}, command())
+    modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
+    surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()
+    report = Report([outcome.record() for outcome in outcomes], surroundings, sections or {}, command())
     for path in paths:
         for written in write(path, report):
             note(f"wrote {written}")
+
+
+def start(paths: Sequence[Path] | None) -> Moment | None:
+    """The state of the machine before measuring, where a file is to say it."""
+    if not paths:
+        return None
+    from convbench.environment import moment
+
+    return moment()
 
 
 def command() -> str:

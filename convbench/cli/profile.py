@@ -10,7 +10,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, progress, save, tell_problems
+from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs
@@ -57,6 +57,7 @@ def profile(
     case = flags.case(target)
     settings = latency_settings(timing) if "latency" in measures else None
     plan = Plan(measures, strict=strict, latency=settings)
+    since = start(output)
     interrupted = False
     with progress() as tell:
         try:
@@ -68,7 +69,7 @@ def profile(
     if cross_check:
         sections["cross_check"] = _cross_check(outcome)
     tell_problems([outcome])
-    save(output, [outcome.record()], sections)
+    save(output, [outcome], since, sections)
     if memory_timeline is not None and outcome.memory is not None:
         from convbench.report.memory_timeline import draw_timeline
 
