@@ -41,6 +41,7 @@ class Session:
     tell: Tell
     gathered: Gathered = field(default_factory=Gathered)
     groups: list[list[int]] = field(default_factory=list)
+    _names: list[str] = field(default_factory=list)
     _waiting: list[Worker] = field(default_factory=list)
     _look: ProcessTiming | None = None
 
@@ -48,6 +49,7 @@ class Session:
         """Measure. Ctrl-C ends it with what was complete, and sets ``interrupted``."""
         others = [index for index in range(len(self.cases)) if index != self.baseline]
         self.groups = [[self.baseline, *others]]
+        self._names = ["the module" if case.target.startswith("saved:") else case.target for case in self.cases]
         with TemporaryDirectory(prefix="convbench-") as folder, ExitStack() as stack:
             self.cases = [portable(case, Path(folder)) for case in self.cases]
             try:
@@ -143,17 +145,26 @@ class Session:
 
         room = int(psutil.virtual_memory().available) // (2 * _WAITING_BYTES)
         count = max(1, min(self.replicates, _WAITING_AT_MOST, room))
-        self.tell(Progress(1, self.replicates, f"starting {count} processes"))
+        self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))
         for _ in range(count):
-            worker = stack.enter_context(Worker(env=self._environment(folder)))
-            worker.prepare("latency")
-            self._waiting.append(worker)
+            self._waiting.append(stack.enter_context(self._started(folder)))
         for worker in self._waiting:
             worker.wait_ready(_START_S)
 
+    def _started(self, folder: Path) -> Worker:
+        worker = Worker(env=self._environment(folder))
+        worker.prepare("latency")
+        return worker
+
     @contextmanager
     def _worker(self, folder: Path) -> Iterator[Worker]:
-        with self._waiting.pop(0) if self._waiting else Worker(env=self._environment(folder)) as worker:
+        """One that is ready: its start-up is no part of what a target may take."""
+        if self._waiting:
+            with self._waiting.pop(0) as worker:
+                yield worker
+            return
+        with self._started(folder) as worker:
+            worker.wait_ready(_START_S)
             yield worker
 
     def _environment(self, folder: Path) -> dict[str, str]:
@@ -165,7 +176,7 @@ class Session:
         where = (number + 1, self.replicates)
         if "phase" in message:
             index = message["target"]
-            target = self.cases[index].target if index != CONTROL else f"{self.cases[self.baseline].target} again"
+            target = self._names[index] if index != CONTROL else f"{self._names[self.baseline]} again"
             return Progress(*where, message["phase"], target)
         if self._look is None or "alive" in message:
             return Progress(*where, "measuring", rounds=int(message.get("alive", 0)))
@@ -177,7 +188,7 @@ class Session:
         return Progress(
             *where,
             "measuring",
-            self.cases[index].target,
+            self._names[index],
             self._look.rounds,
             _triple(column.median_ms),
             None if ratio is None else _triple(ratio),

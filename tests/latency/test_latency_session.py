@@ -1,0 +1,249 @@
+"""Replicates, groups, and targets that hang or take the process with them: with workers that follow a script."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convbench.case import Case
+from convbench.measures.latency import session as module
+from convbench.measures.latency.session import Session
+from convbench.measures.latency.settings import LatencySettings, Progress
+from convbench.run.process import WorkerCrash, WorkerTimeout
+from convbench.timing.beacon import CONTROL, Beacon
+from convbench.timing.order import Order
+from convbench.timing.result import ProcessTiming, TargetTiming
+from tests.latency.made import timing
+
+Say = Callable[[Mapping[str, Any]], None]
+Scene = Callable[[Order, Say], ProcessTiming]
+
+
+class Stage:
+    """Where workers act: one scene a request, and then as is usual."""
+
+    def __init__(self) -> None:
+        self.scenes: list[Scene] = []
+        self.orders: list[Order] = []
+        self.started = self.prepared = self.ended = 0
+
+
+@pytest.fixture
+def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
+    stage = Stage()
+
+    class Actor:
+        def __init__(self, *, env: Mapping[str, str]) -> None:
+            stage.started += 1
+            assert env["OMP_NUM_THREADS"] == "1"
+
+        def __enter__(self) -> Actor:
+            return self
+
+        def __exit__(self, *_: object) -> None:
+            stage.ended += 1
+
+        def prepare(self, job: str) -> None:
+            assert job == "latency"
+            stage.prepared += 1
+
+        def wait_ready(self, timeout_s: float) -> None: ...
+
+        def run(self, request: Mapping[str, Any], *, timeout_s: float, on_message: Say) -> Any:
+            order = Order.from_request(request)
+            stage.orders.append(order)
+            scene = stage.scenes.pop(0) if stage.scenes else usual
+            return scene(order, on_message).to_json()
+
+    monkeypatch.setattr(module, "Worker", Actor)
+    return stage
+
+
+def usual(order: Order, _say: Say, **changes: Any) -> ProcessTiming:
+    """Everyone is timed."""
+    targets = {index: timing(1.0 + index, None if index == order.baseline else 0.1 * index) for index in order.cases}
+    return ProcessTiming(**{"targets": targets, "control": timing(1.0, 0.0), "rounds": 100, **changes})
+
+
+def loses(index: int, status: str = "error") -> Scene:
+    def scene(order: Order, say: Say) -> ProcessTiming:
+        made = usual(order, say)
+        return ProcessTiming({**made.targets, index: TargetTiming(status, "why")}, made.control)  # type: ignore[arg-type]
+
+    return scene
+
+
+def ends_at(owner: int, error: Exception) -> Scene:
+    """The worker hangs or dies while it is ``owner``'s turn."""
+
+    def scene(order: Order, _say: Say) -> ProcessTiming:
+        assert order.beacon is not None
+        Beacon(order.beacon).mark(owner)
+        raise error
+
+    return scene
+
+
+def puts_off(*indices: int) -> Scene:
+    def scene(order: Order, say: Say) -> ProcessTiming:
+        made = usual(order, say)
+        return ProcessTiming({i: t for i, t in made.targets.items() if i not in indices}, made.control, indices)
+
+    return scene
+
+
+def play(
+    count: int, replicates: int = 3, baseline: int = 0, tell: Callable[[Progress], None] = lambda _: None
+) -> Session:
+    cases = [Case("saved:module.pt", size=index + 1) for index in range(count)]
+    session = Session(cases, baseline, LatencySettings(), replicates, tell)
+    session.run()
+    return session
+
+
+def members(stage: Stage) -> list[list[int]]:
+    return [list(order.cases) for order in stage.orders]
+
+
+def timed(session: Session) -> dict[int, int]:
+    """How many processes timed each target."""
+    return {index: len(found) for index, found in session.gathered.timings.items()}
+
+
+def test_every_replicate_is_a_process_of_its_own_with_its_own_order(stage: Stage) -> None:
+    session = play(3)
+    assert members(stage) == [[0, 1, 2]] * 3
+    assert stage.started == stage.prepared == 3
+    assert stage.ended >= 3
+    assert timed(session) == {0: 3, 1: 3, 2: 3}
+    assert [order.seed for order in stage.orders] == [0, 1, 2]
+    assert [order.kernels for order in stage.orders] == [True, False, False]
+    assert len(session.gathered.controls) == 3
+
+
+def test_the_time_for_a_block_is_shared_by_its_processes(stage: Stage) -> None:
+    play(2, replicates=4)
+    assert {order.budget_s for order in stage.orders} == {2.5}
+
+
+def test_the_baseline_comes_first(stage: Stage) -> None:
+    play(3, baseline=2)
+    assert members(stage)[0] == [2, 0, 1]
+    assert stage.orders[0].baseline == 2
+
+
+def test_a_target_that_fails_is_not_tried_again(stage: Stage) -> None:
+    stage.scenes = [usual, loses(1)]
+    session = play(3)
+    assert members(stage) == [[0, 1, 2], [0, 1, 2], [0, 2]]
+    assert session.gathered.failures[1].status == "error"
+    assert timed(session) == {0: 3, 1: 1, 2: 3}
+
+
+def test_a_target_that_hangs_is_left_out_and_the_replicate_redone(stage: Stage) -> None:
+    stage.scenes = [usual, ends_at(1, WorkerTimeout("silence"))]
+    session = play(3)
+    assert members(stage) == [[0, 1, 2], [0, 1, 2], [0, 2], [0, 2]]
+    assert session.gathered.failures[1].status == "timeout"
+    assert timed(session) == {0: 3, 1: 1, 2: 3}
+
+
+@pytest.mark.parametrize("owner", [0, CONTROL])
+def test_a_baseline_that_hangs_leaves_latencies_without_ratios(stage: Stage, owner: int) -> None:
+    stage.scenes = [ends_at(owner, WorkerTimeout("silence"))]
+    session = play(3, replicates=1)
+    assert members(stage) == [[0, 1, 2], [1, 2]]
+    assert stage.orders[1].baseline is None
+    assert session.gathered.failures[0].status == "timeout"
+    assert timed(session) == {1: 1, 2: 1}
+
+
+def test_a_target_that_brings_its_process_down_is_an_error(stage: Stage) -> None:
+    stage.scenes = [ends_at(2, WorkerCrash(-11, "Segmentation fault"))]
+    session = play(3, replicates=1)
+    assert session.gathered.failures[2].status == "error"
+    assert "signal 11" in str(session.gathered.failures[2].error)
+    assert timed(session) == {0: 1, 1: 1}
+
+
+def test_a_target_killed_beside_others_gets_a_process_with_the_baseline_alone(stage: Stage) -> None:
+    stage.scenes = [ends_at(2, WorkerCrash(-9, ""))]
+    session = play(3, replicates=2)
+    assert members(stage) == [[0, 1, 2], [0, 1], [0, 2], [0, 1], [0, 2]]
+    assert not session.gathered.failures
+    assert timed(session) == {0: 4, 1: 2, 2: 2}
+
+
+def test_a_target_killed_beside_the_baseline_alone_ran_out_of_memory(stage: Stage) -> None:
+    dies = ends_at(2, WorkerCrash(-9, ""))
+    stage.scenes = [dies, usual, dies]
+    session = play(3, replicates=2)
+    assert session.gathered.failures[2].status == "oom"
+    assert timed(session)[1] == 2
+
+
+def test_targets_that_do_not_fit_are_measured_in_groups_that_share_the_baseline(stage: Stage) -> None:
+    stage.scenes = [puts_off(2, 3, 4), puts_off(4)]
+    session = play(5, replicates=2)
+    assert members(stage) == [[0, 1, 2, 3, 4], [0, 2, 3, 4], [0, 4], [0, 1], [0, 2, 3], [0, 4]]
+    assert timed(session) == {0: 6, 1: 2, 2: 2, 3: 2, 4: 2}
+    assert len(session.gathered.controls) == 6
+
+
+def test_a_worker_that_dies_before_anyones_turn_is_an_error_of_the_whole(stage: Stage) -> None:
+    def dies(order: Order, say: Say) -> ProcessTiming:
+        raise WorkerCrash(1, "ImportError: libtorch")
+
+    stage.scenes = [dies]
+    with pytest.raises(WorkerCrash, match="libtorch"):
+        play(2)
+
+
+def test_ctrl_c_keeps_complete_processes_and_the_last_look_of_the_one_at_work(stage: Stage) -> None:
+    def interrupted(order: Order, say: Say) -> ProcessTiming:
+        say({"look": usual(order, say).to_json()})
+        raise KeyboardInterrupt
+
+    stage.scenes = [usual, interrupted]
+    session = play(2, replicates=5)
+    assert session.gathered.interrupted
+    assert timed(session) == {0: 2, 1: 2}
+
+
+def test_ctrl_c_before_the_first_look_keeps_the_complete_processes(stage: Stage) -> None:
+    def interrupted(order: Order, say: Say) -> ProcessTiming:
+        say({"phase": "building", "target": 0})
+        raise KeyboardInterrupt
+
+    stage.scenes = [usual, interrupted]
+    session = play(2, replicates=5)
+    assert timed(session) == {0: 1, 1: 1}
+
+
+def test_progress_tells_where_it_is(stage: Stage) -> None:
+    def talks(order: Order, say: Say) -> ProcessTiming:
+        say({"phase": "building", "target": 0})
+        say({"phase": "warming up", "target": CONTROL})
+        say({"alive": 40})
+        say({"look": usual(order, say).to_json()})
+        return usual(order, say)
+
+    stage.scenes = [talks]
+    told: list[str] = []
+    play(2, replicates=1, tell=lambda progress: told.append(str(progress)))
+    assert told == [
+        "process 1/1: starting 1 process",
+        "process 1/1: building the module",
+        "process 1/1: warming up the module again",
+        "process 1/1: measuring, 40 rounds",
+        "process 1/1: measuring the module, 100 rounds, 2 ms [2, 2], 1.105× [1.105, 1.105]",
+    ]
+
+
+def test_nothing_is_left_behind(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    play(2)
+    assert list(tmp_path.iterdir()) == []
