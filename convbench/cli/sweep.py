@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -18,8 +18,8 @@ from convbench.errors import UsageError
 from convbench.report.files import check_outputs, write
 
 if TYPE_CHECKING:
-    from convbench.records import Record
     from convbench.report.document import Report
+    from convbench.run.store import Entry
     from convbench.run.study import Study
     from convbench.run.sweep import Progress, Result
 
@@ -49,7 +49,7 @@ max_time, rigorous, metric, force_threads.
 
 \b
 The store (study.jsonl after study.toml, else sweep.jsonl) holds one JSON line a measured case:
-  {"key": …, "record": {the columns}, "task": {the case and its measures}, "environment": …, "wall_s": …}
+  {"key": …, "record": {the columns}, "task": {the case, its measures}, "environment": …, "wall_s": …, …}
 Each line is on disk before the next case begins. A case that it holds is not measured again; the files
 named by -o are written from it at the end, and when the sweep is interrupted.
 """
@@ -191,8 +191,6 @@ def _places(outputs: Sequence[Path], store: Path | None, targets: Sequence[str])
         raise UsageError("a sweep has one store: name one file, by --store or by an -o that ends in .jsonl")
     study = next((Path(name) for name in targets if name.lower().endswith(".toml")), Path("sweep"))
     place = store or next(iter(lines), Path(f"{study.stem}.jsonl"))
-    if not place.parent.is_dir():
-        raise UsageError(f"{place}: the directory {place.parent} does not exist")
     return [path for path in outputs if path not in lines], place
 
 
@@ -281,18 +279,35 @@ def _report(result: Result) -> Report:
     from convbench.report.document import Report
     from convbench.report.load import join
 
-    by_environment: dict[str | None, list[Record]] = {}
+    by_environment: dict[str | None, list[Entry]] = {}
     for entry in result.entries:
-        by_environment.setdefault(entry.environment, []).append(entry.record)
+        by_environment.setdefault(entry.environment, []).append(entry)
     if not by_environment:
         return Report([], command=command())
     whole = join(
         [
-            Report(records, result.environments.get(digest or "", {}), command=command())
-            for digest, records in by_environment.items()
+            Report(
+                [entry.record for entry in entries],
+                _environment(result.environments.get(digest or "", {}), entries),
+                command=command(),
+            )
+            for digest, entries in by_environment.items()
         ]
     )
     return whole if whole.sources else replace(whole, records=result.records)
+
+
+def _environment(values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
+    """The environment record of cases that were measured in one environment, at different times."""
+    during = [entry.during for entry in entries if entry.during]
+    if not values or not during:
+        return dict(values)
+    return {
+        **values,
+        "start": min((part["start"] for part in during), key=lambda moment: str(moment["utc"])),
+        "end": max((part["end"] for part in during), key=lambda moment: str(moment["utc"])),
+        "sources": {entry.record.target: entry.during["source"] for entry in entries if entry.during},
+    }
 
 
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:

@@ -20,12 +20,17 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A task has its record; ``environment``: of the process that measured it; ``wall_s``: seconds that it took."""
+    """A task has its record.
+
+    environment: of the process that measured it, without what changes from case to case. during: that: the state of the
+    machine before and after, and the target's source. wall_s: seconds that it took.
+    """
 
     task: Task
     record: Record
     environment: Mapping[str, Any] | None
     wall_s: float
+    during: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)

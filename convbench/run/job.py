@@ -15,13 +15,17 @@ from typing import Any
 from torch import nn  # noqa: TID253
 
 from convbench.case import Case
-from convbench.environment import environment
+from convbench.environment import environment, moment
 from convbench.errors import UsageError
 from convbench.records import Record
 from convbench.run.measure import Outcome, profile_case
 from convbench.run.task import Task
 from convbench.run.worker import Send
+from convbench.source import Source, source_of
 from convbench.subject import Subject, blueprint
+
+# Of the environment record, what differs from case to case.
+_PASSING = ("start", "end", "steal_share", "sources")
 
 
 def run(request: Mapping[str, Any], send: Send) -> None:
@@ -29,23 +33,36 @@ def run(request: Mapping[str, Any], send: Send) -> None:
 
     A task is announced before its code is imported, so that a crash can be told to whom it belongs.
     """
-    send({"environment": environment().to_json()})
+    send({"environment": {name: value for name, value in environment().to_json().items() if name not in _PASSING}})
+    sources: dict[str, Source] = {}
     for row in request["tasks"]:
         task = Task.from_json(row)
         send({"started": task.key})
-        begun = time.perf_counter()
+        begun, before = time.perf_counter(), moment()
         send({"identity": _row(_identity(task.case))})
-        record = measure_task(task)
-        send({"record": _row(record), "wall_s": time.perf_counter() - begun})
+        record = measure_task(task, sources)
+        source = sources.get(task.case.target)
+        during = {
+            "start": dataclasses.asdict(before),
+            "end": dataclasses.asdict(moment()),
+            "source": None if source is None else dataclasses.asdict(source),
+        }
+        send({"record": _row(record), "during": during, "wall_s": time.perf_counter() - begun})
         gc.collect()
 
 
-def measure_task(task: Task) -> Record:
-    """The record that ``convbench profile`` would give; a case that cannot be built is one with ``status=error``."""
+def measure_task(task: Task, sources: dict[str, Source] | None = None) -> Record:
+    """The record that ``convbench profile`` would give; a case that cannot be built is one with ``status=error``.
+
+    sources: filled with the source of the target, where it is not known yet.
+    """
     try:
-        return profile_case(task.case, task.plan()).record()
+        outcome = profile_case(task.case, task.plan())
     except UsageError as error:
         return dataclasses.replace(_identity(task.case), status="error", error=str(error))
+    if sources is not None and outcome.subject is not None and task.case.target not in sources:
+        sources[task.case.target] = source_of(outcome.subject.module)
+    return outcome.record()
 
 
 def _identity(case: Case) -> Record:

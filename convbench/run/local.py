@@ -32,6 +32,7 @@ from convbench.run.task import Task
 JOB = "convbench.run.job:run"
 
 _START_LIMIT_S = 600.0
+_STOP_LIMIT_S = 10.0
 _LOCK_LOOKS_S = 1.0  # a sweep that waits for a device must not disturb the one that measures on it
 
 
@@ -45,10 +46,12 @@ class LocalRunner:
         self._timeout_s = timeout_s
         self._stopping = threading.Event()
         self._lanes: list[Lane] = []
+        self._thread: threading.Thread | None = None
 
     def start(self, tasks: Sequence[Task], post: Post) -> None:
         """Begin, in a thread."""
-        threading.Thread(target=self._run, args=(list(tasks), post), daemon=True).start()
+        self._thread = threading.Thread(target=self._run, args=(list(tasks), post), daemon=True)
+        self._thread.start()
 
     def settled(self, task: Task) -> None:
         """Nothing is kept outside the store."""
@@ -58,6 +61,8 @@ class LocalRunner:
         self._stopping.set()
         for lane in list(self._lanes):
             lane.kill()
+        if self._thread is not None:
+            self._thread.join(_STOP_LIMIT_S)  # so that the devices are free when this returns
 
     def parting_words(self) -> str:
         """Nothing: an interrupted sweep leaves nothing behind."""
@@ -165,6 +170,8 @@ class Lane(threading.Thread):
         while self._pending and not self._stopping.is_set():
             with Worker() as worker:
                 with self._handover:
+                    if self._stopping.is_set():
+                        return
                     self._worker = worker
                 try:
                     measure_in(worker, list(self._pending), self._timeout_s, self._device, self._hear)
@@ -233,7 +240,7 @@ class _Listener:
         elif "identity" in message:
             self._identity = Record.from_row(message["identity"])
         elif "record" in message:
-            self._finish(Record.from_row(message["record"]), message["wall_s"])
+            self._finish(Record.from_row(message["record"]), message["wall_s"], message["during"])
 
     def give_up(self, error: MeasurementError, status: str, reason: str) -> None:
         """Record the task at hand as failed; without one, the worker itself could not be started."""
@@ -243,9 +250,9 @@ class _Listener:
         failed = replace(known, status=status, error=reason, created_at=timestamp())
         self._finish(failed, time.monotonic() - self._begun)
 
-    def _finish(self, record: Record, wall_s: float) -> None:
+    def _finish(self, record: Record, wall_s: float, during: Mapping[str, Any] | None = None) -> None:
         assert self._task is not None
-        self._post(Finished(self._task, record, self._environment, wall_s))
+        self._post(Finished(self._task, record, self._environment, wall_s, during))
         self._task = None
 
 

@@ -75,12 +75,17 @@ def read_result(folder: Path, task: Task) -> Finished | None:
         row = json.loads(result_path(folder, task.key).read_bytes())
     except FileNotFoundError:
         return None
-    return Finished(task, Record.from_row(row["record"]), row["environment"], row["wall_s"])
+    return Finished(task, Record.from_row(row["record"]), row["environment"], row["wall_s"], row["during"])
 
 
 def _write(place: Path, finished: Finished) -> None:
     """The file appears whole or not at all."""
-    row = {"record": finished.record.to_row(), "environment": finished.environment, "wall_s": finished.wall_s}
+    row = {
+        "record": finished.record.to_row(),
+        "environment": finished.environment,
+        "during": finished.during,
+        "wall_s": finished.wall_s,
+    }
     temporary = place.with_name(f".{place.name}.{node_name()}.{os.getpid()}")
     temporary.write_text(json.dumps(row), encoding="utf-8")
     temporary.replace(place)

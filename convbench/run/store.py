@@ -2,8 +2,8 @@
 
 A line is one of
 
-    {"environment": DIGEST, "values": {…}}                                           an environment record
-    {"key": KEY, "record": {…}, "task": {…}, "environment": DIGEST, "wall_s": 12.3}  a measured case
+    {"environment": DIGEST, "values": {…}}                                                           a machine
+    {"key": KEY, "record": {…}, "task": {…}, "environment": DIGEST, "during": {…}, "wall_s": 12.3}   a measured case
 
 KEY identifies the case and what was asked of it (`Task.key`), so that the same case is not measured twice; where it
 was measured again on request, the last line counts. A line that a killed run left torn is cut off when the store is
@@ -27,7 +27,7 @@ from filelock import FileLock, Timeout
 from convbench.errors import OutputError, UsageError
 from convbench.records import Record
 
-SUFFIX = ".jsonl"
+_OPENING = b'{"'  # of every line
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,13 +35,14 @@ class Entry:
     """One measured case.
 
     task: as `Task.to_json` describes it. environment: digest of the environment it was measured in.
-    wall_s: seconds that measuring it took, start-up of processes included.
+    during: state of the machine before and after, and the source of the target. wall_s: seconds that it took.
     """
 
     key: str
     record: Record
     task: Mapping[str, Any]
     environment: str | None = None
+    during: Mapping[str, Any] | None = None
     wall_s: float | None = None
 
     def to_json(self) -> dict[str, Any]:
@@ -51,6 +52,7 @@ class Entry:
             "record": {name: value for name, value in self.record.to_row().items() if value is not None},
             "task": dict(self.task),
             "environment": self.environment,
+            "during": self.during,
             "wall_s": self.wall_s,
         }
 
@@ -90,6 +92,8 @@ class Store:
         self._lock = FileLock(path.with_name(f".{path.name}.lock"))
 
     def __enter__(self) -> Store:
+        if not self.path.parent.is_dir():  # the lock would make it
+            raise OutputError(f"{self.path} cannot be written: the directory {self.path.parent} does not exist")
         try:
             self._lock.acquire(timeout=0)
         except Timeout as error:
@@ -117,10 +121,16 @@ class Store:
         return key in self.contents.entries
 
     def append(
-        self, key: str, record: Record, task: Mapping[str, Any], environment: Mapping[str, Any] | None, wall_s: float
+        self,
+        key: str,
+        record: Record,
+        task: Mapping[str, Any],
+        environment: Mapping[str, Any] | None,
+        wall_s: float,
+        during: Mapping[str, Any] | None = None,
     ) -> Entry:
         """Add one measured case; it is on disk when this returns. Raises OutputError when it could not be written."""
-        entry = Entry(key, record, task, self._keep_environment(environment), round(wall_s, 3))
+        entry = Entry(key, record, task, self._keep_environment(environment), during, round(wall_s, 3))
         self._write(entry.to_json())
         self.contents.entries[key] = entry
         return entry
@@ -149,9 +159,9 @@ class Store:
 
     def _require_store(self, data: bytes) -> None:
         """Refuse to touch a file of another kind."""
-        found = self.contents
-        foreign = data.strip() and not found.entries and not found.environments and not data.startswith(b'{"')
-        if foreign or (found.unreadable and not found.entries and not found.environments):
+        if self.contents.entries or self.contents.environments or not data:
+            return
+        if self.contents.unreadable or not data.startswith(_OPENING[: len(data)]):
             raise OutputError(f"{self.path} holds something else than a sweep's records: name another store")
 
     def _repair(self, data: bytes) -> None:
@@ -212,7 +222,12 @@ def _read_line(line: bytes) -> dict[str, Any] | None:
 
 def _entry(row: Mapping[str, Any]) -> Entry:
     return Entry(
-        row["key"], Record.from_row(row["record"]), row.get("task", {}), row.get("environment"), row.get("wall_s")
+        row["key"],
+        Record.from_row(row["record"]),
+        row.get("task", {}),
+        row.get("environment"),
+        row.get("during"),
+        row.get("wall_s"),
     )
 
 

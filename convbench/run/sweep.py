@@ -171,7 +171,9 @@ class _Sweep:
         if isinstance(event, Finished):
             if event.task.key not in self._waiting:
                 return  # a job that was given up on, and came back with a second record
-            self._store.append(event.task.key, event.record, event.task.to_json(), event.environment, event.wall_s)
+            self._store.append(
+                event.task.key, event.record, event.task.to_json(), event.environment, event.wall_s, event.during
+            )
             self._runner.settled(event.task)
             self._waiting.discard(event.task.key)
         self._tell(Progress(self._total - len(self._waiting), self._total, self._left_s(), event))
