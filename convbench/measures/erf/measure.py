@@ -11,15 +11,15 @@ import torch
 from torch import nn
 
 from convbench.errors import EmptyMapError, ShapeError
-from convbench.measures.erf.interval import initialisation_weights, pooled_weights, precise_enough, uncertainty
-from convbench.measures.erf.metrics import Ruler, first_metrics
+from convbench.measures.erf.interval import assess, pooled_weights, precise_enough
+from convbench.measures.erf.metrics import Ruler
 from convbench.measures.erf.replknet import replknet_figures
 from convbench.measures.erf.result import Box, Erf, Floats
 from convbench.measures.erf.samples import GroupedMaps, draw
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.shadow import zero_weights
 from convbench.measures.erf.target import Target
-from convbench.measures.erf.view import View, look
+from convbench.measures.erf.view import look
 
 _FIRST_ROUND = 8
 
@@ -53,53 +53,38 @@ def measure_erf(
 
 
 def _measure(target: Target) -> Erf:
-    settings = target.settings
-    maps: GroupedMaps | None = None
-    drawn = 0
-    while drawn < target.samples:
-        # With a precision, errors are judged after 8, 16, 32, … samples of each initialisation.
-        last = target.samples if settings.precision is None else min(max(2 * drawn, _FIRST_ROUND), target.samples)
+    settings, precision = target.settings, target.settings.precision or 0.0
+    maps = GroupedMaps(target.initialisations, target.samples)
+    for samples in _rounds(target):
         for initialisation in range(target.initialisations):
             module, warnings = target.module(initialisation)
             view = look(target, module, warnings)
-            maps = maps or GroupedMaps(view.evaluator.box, target.initialisations, target.samples)
-            draw(target, view, initialisation, range(drawn, last), maps)
-        drawn = last
-        assert maps is not None
-        result = _result(target, view, module, maps, drawn)
-        if settings.precision is not None and precise_enough(result.uncertainty, result.metrics, settings.precision):
+            draw(target, view, initialisation, samples, maps)
+        groups, labels = maps.groups()
+        if not groups.any():
+            raise EmptyMapError(_why_empty(module))
+        ruler = Ruler(groups.sum(axis=0), maps.box, target.image, view.centre)
+        sums = ruler.sums(groups)
+        if samples.stop < target.samples and precise_enough(assess(ruler, sums, labels, 0, settings.seed), precision):
             break
-    return result
-
-
-def _result(target: Target, view: View, module: nn.Module, maps: GroupedMaps, drawn: int) -> Erf:
-    settings = target.settings
-    groups, labels = maps.groups()
-    if not groups.any():
-        raise EmptyMapError(_why_empty(module))
-    ruler = Ruler(groups.sum(axis=0), maps.box, target.image, view.centre)
-    sums = ruler.sums(groups)
-    pooled = sums.mixed(pooled_weights(labels)[None])
-    each = ruler.figures(sums.mixed(initialisation_weights(labels)))
+    found = assess(ruler, sums, labels, settings.bootstrap, settings.seed)
+    weights = pooled_weights(labels)
     map_ = np.zeros(target.image)
     whole = Box.whole(*target.image)
-    map_[maps.box.rows(whole), maps.box.columns(whole)] = np.tensordot(pooled_weights(labels), groups, 1)
+    map_[maps.box.rows(whole), maps.box.columns(whole)] = np.tensordot(weights, groups, 1)
     return Erf(
         map=map_,
-        metrics=first_metrics(ruler.figures(pooled)),
-        uncertainty=uncertainty(ruler, sums, labels, settings.bootstrap, settings.seed),
-        per_initialisation=tuple(
-            first_metrics({name: column[index : index + 1] for name, column in each.items()})
-            for index in range(target.initialisations)
-        ),
-        profile=ruler.profile(pooled),
+        metrics=found.metrics,
+        uncertainty=found.uncertainty,
+        per_initialisation=found.per_initialisation,
+        profile=ruler.profile(sums.mixed(weights[None])),
         position=view.position,
         output_size=view.output_size,
         centre=view.centre,
         receptive_field=view.receptive_field,
         field_source=view.field_source,
         support=_support(map_),
-        samples=drawn,
+        samples=samples.stop,
         initialisations=target.initialisations,
         statistic=settings.statistic,
         probe=settings.probe,
@@ -113,6 +98,16 @@ def _result(target: Target, view: View, module: nn.Module, maps: GroupedMaps, dr
         warnings=view.warnings,
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
     )
+
+
+def _rounds(target: Target) -> list[range]:
+    """Samples drawn of every initialisation before errors are judged: all, or with a precision 8, 8, 16, 32, …"""
+    if target.settings.precision is None:
+        return [range(target.samples)]
+    rounds = [range(min(_FIRST_ROUND, target.samples))]
+    while rounds[-1].stop < target.samples:
+        rounds.append(range(rounds[-1].stop, min(2 * rounds[-1].stop, target.samples)))
+    return rounds
 
 
 def _support(map_: Floats) -> Box:

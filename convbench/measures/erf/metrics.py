@@ -6,6 +6,7 @@ entropy. So the sums are taken once of every group of samples, and any resample 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import comb
 
@@ -193,12 +194,12 @@ def measure_map(map_: Floats, centre: tuple[float, float]) -> ErfMetrics:
         raise ValueError("a map of an effective receptive field must be finite and non-negative")
     height, width = map_.shape
     ruler = Ruler(map_, Box.whole(height, width), (height, width), centre)
-    return first_metrics(ruler.figures(ruler.sums(map_[None])))
+    return metrics_at(ruler.figures(ruler.sums(map_[None])), 0)
 
 
-def first_metrics(columns: dict[str, Floats]) -> ErfMetrics:
-    """The figures of the first map as a dataclass, with None for NaN and the reason why AGD is empty."""
-    figures = {name: float(column[0]) for name, column in columns.items()}
+def metrics_at(columns: Mapping[str, Floats], index: int) -> ErfMetrics:
+    """The figures of one of the maps as a dataclass, with None for NaN and the reason why AGD is empty."""
+    figures = {name: float(column[index]) for name, column in columns.items()}
     values = {name: None if np.isnan(value) else value for name, value in figures.items()}
     reason = None
     if values["agd"] is None:

@@ -25,17 +25,19 @@ class GroupedMaps:
     A group is one sample of one initialisation, or several where so many maps would not fit into 256 MiB.
     """
 
-    def __init__(self, box: Box, initialisations: int, samples: int) -> None:
-        affordable = _GROUP_BYTES // (8 * box.height * box.width * initialisations)
-        self._per_initialisation = min(samples, max(affordable, 4))
-        self.box = box
-        shape = (initialisations, self._per_initialisation)
-        self._sums = np.zeros((*shape, box.height, box.width))
-        self._counts = np.zeros(shape, np.intp)
+    def __init__(self, initialisations: int, samples: int) -> None:
+        self._initialisations = initialisations
+        self._samples = samples
+        self._per_initialisation = 0
+        self._sums = np.zeros((0, 0, 0, 0))
+        self._counts = np.zeros((0, 0), np.intp)
+        self.box = Box(0, 0, 0, 0)
 
     def add(self, initialisation: int, sample: int, map_: Floats, box: Box) -> None:
         """Add one sample's map over ``box``."""
-        if self.box.union(box) != self.box:
+        if not self._per_initialisation:
+            self._start(box)
+        elif self.box.union(box) != self.box:
             self._enlarge(self.box.union(box))
         group = sample % self._per_initialisation
         self._sums[initialisation, group, box.rows(self.box), box.columns(self.box)] += map_
@@ -46,6 +48,13 @@ class GroupedMaps:
         filled = self._counts > 0
         means: Floats = self._sums[filled] / self._counts[filled][:, None, None]
         return means, np.nonzero(filled)[0]
+
+    def _start(self, box: Box) -> None:
+        affordable = _GROUP_BYTES // (8 * box.height * box.width * self._initialisations)
+        self._per_initialisation = min(self._samples, max(affordable, 4))
+        self._sums = np.zeros((self._initialisations, self._per_initialisation, box.height, box.width))
+        self._counts = np.zeros(self._sums.shape[:2], np.intp)
+        self.box = box
 
     def _enlarge(self, box: Box) -> None:
         sums = np.zeros((*self._sums.shape[:2], box.height, box.width))

@@ -59,7 +59,8 @@ def demand(recording: Recording, position: tuple[int, int], within: bool) -> Dem
 
 def input_gradient(recording: Recording, needed: Demand, x: Tensor, weights: Tensor, relu: bool) -> Tensor:
     """∂score/∂x on the input's box; see ``gradient.input_gradient``. x: (n, C, h, w), the box of every sample."""
-    leaf = x.detach().requires_grad_()
+    # Convolutions of small boxes and normalisations over channels both are faster so.
+    leaf = x.detach().contiguous(memory_format=torch.channels_last).requires_grad_()
     with torch.enable_grad():
         boxes = _Boxes(recording.graph, needed, leaf)
         output = boxes.evaluate(recording.output).flatten(1)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch._ops import OpOverload
-from torch.utils._pytree import TreeSpec, tree_unflatten
 
 from convbench.measures.erf.demand.layout import Layout, Region, Span
 
@@ -47,34 +46,61 @@ class Operand:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One operator call with its arguments.
+    """One operator call, its tensors as operands.
 
-    leaves, spec: flattened (args, kwargs), tensors as operands. named: arguments by the schema's names, with defaults.
+    args, kwargs: as the operator takes them. named: the same by the schema's names, with defaults.
+    operands: those in args and kwargs, lists of them included, in order.
     """
 
     operator: OpOverload
-    leaves: tuple[Any, ...]
-    spec: TreeSpec
+    args: tuple[Any, ...]
+    kwargs: Mapping[str, Any]
     named: Mapping[str, Any]
+    operands: tuple[Operand, ...]
+
+    @classmethod
+    def of(cls, operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+        """The call with these arguments."""
+        schema = operator._schema.arguments
+        named = {argument.name: argument.default_value for argument in schema}
+        named.update(zip((argument.name for argument in schema), args, strict=False))
+        found = tuple(leaf for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, Operand))
+        return cls(operator, tuple(args), kwargs, {**named, **kwargs}, found)
 
     @property
     def name(self) -> str:
         """The operator's name as a message shows it: ``mean``, not ``aten.mean.dim``."""
         return self.operator._schema.name.removeprefix("aten::").lstrip("_")
 
-    @property
-    def operands(self) -> list[Operand]:
-        return [leaf for leaf in self.leaves if isinstance(leaf, Operand)]
-
     def run(self, tensors: Sequence[Tensor], changed: Mapping[int, Any] | None = None) -> Any:
         """Call the operator on these tensors in place of its operands; ``changed``: other positional arguments."""
         rest = iter(tensors)
-        args, kwargs = tree_unflatten(
-            [next(rest) if isinstance(leaf, Operand) else leaf for leaf in self.leaves], self.spec
-        )
+
+        def filled(argument: Any) -> Any:
+            return next(rest) if isinstance(argument, Operand) else argument
+
+        args = mapped(filled, self.args)
+        kwargs = dict(zip(self.kwargs, mapped(filled, tuple(self.kwargs.values())), strict=True))
         if changed:
-            args = [changed.get(place, value) for place, value in enumerate(args)]
+            args = tuple(changed.get(place, value) for place, value in enumerate(args))
         return self.operator(*args, **kwargs)
+
+
+def mapped(change: Callable[[Any], Any], arguments: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Arguments with ``change`` applied to each, and to the entries of those that are lists."""
+    return tuple(
+        [change(entry) for entry in argument] if isinstance(argument, list | tuple) else change(argument)
+        for argument in arguments
+    )
+
+
+def leaves(arguments: tuple[Any, ...]) -> Iterator[Any]:
+    """Arguments, and the entries of those that are lists."""
+    for argument in arguments:
+        if isinstance(argument, list | tuple):
+            yield from argument
+        else:
+            yield argument
 
 
 class Boxes(Protocol):

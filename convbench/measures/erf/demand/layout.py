@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from math import prod
 
 from torch import Tensor
+from torch.nn import functional as F
 
 HEIGHT, WIDTH, SAMPLES = 0, 1, 2
 SPATIAL = (HEIGHT, WIDTH)
@@ -116,19 +117,26 @@ def regroup(layout: Layout, sizes: Sequence[int]) -> Layout:
 
 def narrow(tensor: Tensor, layout: Layout, have: Mapping[int, Span], need: Mapping[int, Span]) -> Tensor:
     """The part ``need`` of a tensor that covers ``have``, along every spatial axis of its layout."""
+    ends: dict[int, tuple[int, int]] = {}
     for position, dim in enumerate(layout):
         for place, factor in enumerate(dim):
             if factor.axis not in SPATIAL or have[factor.axis] == need[factor.axis]:
                 continue
-            (start, _), (low, high) = have[factor.axis], need[factor.axis]
+            (start, end), (low, high) = have[factor.axis], need[factor.axis]
             if len(dim) == 1:
-                tensor = tensor.narrow(position, low - start, high - low)
-            else:
-                inner = _inner_sizes(tensor.shape[position], dim, place, have)
-                unfolded = tensor.unflatten(position, inner)  # type: ignore[no-untyped-call]
-                tensor = unfolded.narrow(position + 1, low - start, high - low).flatten(position, position + 2)
+                ends[position] = (start - low, high - end)
+                continue
+            inner = _inner_sizes(tensor.shape[position], dim, place, have)
+            unfolded = tensor.unflatten(position, inner)  # type: ignore[no-untyped-call]
+            tensor = unfolded.narrow(position + 1, low - start, high - low).flatten(position, position + 2)
             have = {**have, factor.axis: (low, high)}
-    return tensor
+    # Unlike that of slicing, the gradient of padding by negative amounts keeps the memory format.
+    return F.pad(tensor, pad_list(ends, tensor.dim())) if ends else tensor
+
+
+def pad_list(ends: Mapping[int, tuple[int, int]], rank: int) -> list[int]:
+    """Ends by dimension as ``F.pad`` takes them, last dimension first."""
+    return [end for dim in range(rank - 1, min(ends) - 1, -1) for end in ends.get(dim, (0, 0))]
 
 
 def _inner_sizes(size: int, dim: Dim, place: int, have: Mapping[int, Span]) -> list[int]:

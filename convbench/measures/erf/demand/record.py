@@ -14,10 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_leaves, tree_unflatten
 
 from convbench.measures.erf.demand import channelwise, rearrange, resample, window
-from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value
+from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, leaves, mapped
 from convbench.measures.erf.demand.layout import (
     HEIGHT,
     SAMPLES,
@@ -63,7 +62,7 @@ class Untraceable(Exception):  # noqa: N818 - a finding: the caller runs the mod
 
 
 class _Recorder(Protocol):
-    def record(self, operator: OpOverload, leaves: Sequence[Any], spec: TreeSpec) -> Any: ...
+    def record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
 
 
 class _Hollow(Tensor):
@@ -84,9 +83,9 @@ class _Hollow(Tensor):
     def __torch_dispatch__(  # type: ignore[override]
         cls, operator: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
-        leaves, spec = tree_flatten((tuple(args), dict(kwargs or {})))
-        recorder = next(leaf.recorder for leaf in leaves if isinstance(leaf, _Hollow))
-        return recorder.record(operator, leaves, spec)
+        kwargs = kwargs or {}
+        recorder = next(leaf.recorder for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, _Hollow))
+        return recorder.record(operator, tuple(args), kwargs)
 
 
 class _GraphRecorder:
@@ -105,17 +104,18 @@ class _GraphRecorder:
         self.graph.values.append(Value((*dims, axis_dim(WIDTH, width)), dtype))
         return self._hollow(0, [0]).requires_grad_()
 
-    def record(self, operator: OpOverload, leaves: Sequence[Any], spec: TreeSpec) -> Any:
+    def record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Add a step for one operator call and return its outputs."""
-        first = leaves[0]
+        first = args[0]
         if operator in _SAME_VALUE:
             return self._hollow(self.operand(first).value or 0, first.family)
         self.operators.add(operator._schema.name.removeprefix("aten::"))
         in_place = operator._schema.is_mutable
         if in_place:
             operator = _out_of_place(operator, first)
-        operands = tuple(self.operand(leaf) if isinstance(leaf, Tensor) else leaf for leaf in leaves)
-        numbers = self._add(Call(operator, operands, spec, _named(operator, operands, spec)))
+        values = mapped(self._argument, tuple(kwargs.values()))
+        call = Call.of(operator, mapped(self._argument, args), dict(zip(kwargs, values, strict=True)))
+        numbers = self._add(call)
         if in_place:
             first.value = numbers[0]
             first.family[0] += 1
@@ -124,6 +124,9 @@ class _GraphRecorder:
         is_view = any(item.alias_info is not None for item in operator._schema.returns)
         hollows = [self._hollow(number, first.family if is_view else [0]) for number in numbers]
         return hollows if _gives_list(operator) else hollows[0] if len(hollows) == 1 else tuple(hollows)
+
+    def _argument(self, argument: Any) -> Any:
+        return self.operand(argument) if isinstance(argument, Tensor) else argument
 
     def operand(self, tensor: Tensor) -> Operand:
         """A tensor argument as the graph knows it."""
@@ -207,7 +210,8 @@ def _shapes(call: Call) -> list[Value]:
         result = call.run(tensors)
     except Exception as error:  # an operator without a shape rule, or whose shape depends on content
         raise Untraceable(f"{call.operator} looks at the content of its input") from error
-    return [Value(_guessed(item.shape), item.dtype, readable=False) for item in tree_leaves(result)]
+    results = [result] if isinstance(result, Tensor) else result
+    return [Value(_guessed(item.shape), item.dtype, readable=False) for item in results]
 
 
 def _guessed(shape: Sequence[int]) -> Layout:
@@ -235,14 +239,6 @@ def _out_of_place(operator: OpOverload, target: object) -> OpOverload:
     if not isinstance(overload, OpOverload):
         raise Untraceable(f"{operator} writes into its arguments")
     return overload
-
-
-def _named(operator: OpOverload, leaves: Sequence[Any], spec: TreeSpec) -> dict[str, Any]:
-    """Arguments by the schema's names, with defaults."""
-    args, kwargs = tree_unflatten(list(leaves), spec)
-    named = {argument.name: argument.default_value for argument in operator._schema.arguments}
-    named.update(zip((argument.name for argument in operator._schema.arguments), args, strict=False))
-    return {**named, **kwargs}
 
 
 def _gives_list(operator: OpOverload) -> bool:

@@ -20,6 +20,7 @@ from convbench.measures.erf.demand.layout import (
     Span,
     axis_dim,
     is_plain,
+    pad_list,
     plain_dim,
     shape_of,
 )
@@ -94,7 +95,7 @@ class WindowStep:
         if self.pads and all(low == high >= 0 for low, high in ends.values()):
             return self.apply(tensor, [low for low, _ in ends.values()])
         if any(pair != (0, 0) for pair in ends.values()):
-            tensor = F.pad(tensor, _pad_list(ends, tensor.dim()), value=self.fill)
+            tensor = F.pad(tensor, pad_list(ends, tensor.dim()), value=self.fill)
         return self.apply(tensor, [0] * len(ends))
 
 
@@ -132,7 +133,7 @@ class TransposedStep:
         for dim, (axis, window) in self.windows.items():
             start = need[axis][0] * window.stride - window.padding
             ends[dim] = (start - region[axis][0], region[axis][1] - start - result.shape[dim])
-        result = F.pad(result, _pad_list(ends, result.dim()))
+        result = F.pad(result, pad_list(ends, result.dim()))
         if self.bias is not None:
             result = result + self.bias.reshape(-1, *[1] * len(self.windows))
         return [result]
@@ -250,7 +251,7 @@ def constant_pad(call: Call) -> tuple[WindowStep, list[Value]]:
             layout[dim] = axis_dim(axis, shape[dim] + low + high)
 
     def apply(x: Tensor, _padding: Sequence[int]) -> list[Tensor]:
-        return [F.pad(x, _pad_list(plain_ends, rank), value=fill) if plain_ends else x]
+        return [F.pad(x, pad_list(plain_ends, rank), value=fill) if plain_ends else x]
 
     return WindowStep(source, windows, apply, fill), [Value(tuple(layout), source.dtype)]
 
@@ -323,9 +324,3 @@ def entry(values: int | Sequence[int], place: int) -> int:
     if isinstance(values, int):
         return values
     return values[place] if len(values) > 1 else values[0]
-
-
-def _pad_list(ends: Mapping[int, tuple[int, int]], rank: int) -> list[int]:
-    """Ends by dimension as ``F.pad`` takes them, last dimension first."""
-    first = min(ends)
-    return [end for dim in range(rank - 1, first - 1, -1) for end in ends.get(dim, (0, 0))]
