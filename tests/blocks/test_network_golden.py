@@ -1,0 +1,90 @@
+"""Networks against stored outputs and the key lists of published checkpoints."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from convblocks.catalogue import ENTRIES
+from tests.blocks.golden_data import GoldenCase, cases, fill, relative_error, state_keys
+
+CASES = {case.name: case for case in cases("network")}
+# UniConvNet-A multiplies a rounding error of its input some 300 times on its way to the logits, so that any two
+# float32 evaluations differ by 2e-4 to 4e-4: the stored output itself lies 3.2e-4 from the float64 one.
+TOLERANCES = {"uniconvnet_a": 5e-4}
+KEY_LISTS = {
+    "conv2former_n": "conv2former_n",
+    "drconv_shufflenetv2_0.5x": "drconv_shufflenetv2_x0_5",
+    "pyconvhgresnet50": "pyconvhgresnet50",
+    "pyconvresnet18": "pyconvresnet18",
+    "pyconvresnet50": "pyconvresnet50",
+    "pyconvsegnet_pyconvresnet50": "pyconvsegnet_pyconvresnet50",
+    "pyconvsegnet_resnet50": "pyconvsegnet_resnet50",
+    "uniconvnet_A": "uniconvnet_a",
+    "uniconvnet_N0": "uniconvnet_n0",
+}
+
+
+def factory(name: str) -> Callable[..., nn.Module]:
+    module, _, attribute = next(entry["target"] for entry in ENTRIES if entry["name"] == name).partition(":")
+    build: Callable[..., nn.Module] = getattr(importlib.import_module(module), attribute)
+    return build
+
+
+def build(case: GoldenCase) -> nn.Module:
+    return fill(factory(case.target)(**case.options)).eval()
+
+
+def stored_part(case: GoldenCase, output: Tensor) -> Tensor:
+    return output[:, ::10, ::8, ::8] if "segnet" in case.name else output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+def test_network_matches_golden_output(case: GoldenCase) -> None:
+    network, x = build(case), case.input()
+    assert sum(parameter.numel() for parameter in network.parameters()) == case.params
+    floating = [buffer for buffer in network.buffers() if buffer.is_floating_point()]
+    assert sum(buffer.numel() for buffer in floating) == case.buffers
+    assert len(network.state_dict()) == case.state_keys
+    for memory_format in (torch.contiguous_format, torch.channels_last):
+        with torch.inference_mode():
+            output = network(x.contiguous(memory_format=memory_format))
+        assert output.shape == case.output_shape
+        assert relative_error(stored_part(case, output), case.array("output")) < TOLERANCES.get(case.name, 1e-5)
+    output = network(x).detach()
+    assert relative_error(stored_part(case, output), case.array("output")) < TOLERANCES.get(case.name, 1e-5)
+
+
+@pytest.mark.slow
+def test_uniconvnet_a_in_single_is_nearer_to_double_than_the_stored_output() -> None:
+    case = CASES["uniconvnet_a"]
+    network, x = build(case), case.input()
+    with torch.inference_mode():
+        single = network(x)
+        double = network.double()(x.double())
+    assert relative_error(single, double) < relative_error(case.array("output"), double)
+
+
+@pytest.mark.parametrize(("keys", "name"), KEY_LISTS.items())
+def test_network_has_exactly_the_published_keys(keys: str, name: str) -> None:
+    with torch.device("meta"):
+        network = factory(name)()
+    assert {key: tuple(value.shape) for key, value in network.state_dict().items()} == state_keys(keys)
+
+
+@pytest.mark.parametrize(
+    "keys", ["uniconvnet_A", "conv2former_n", "pyconvresnet50", "pyconvhgresnet50", "pyconvresnet18"]
+)
+def test_parameters_and_buffers_are_as_published(keys: str) -> None:
+    from tests.blocks.golden_data import DATA
+
+    with torch.device("meta"):
+        network = factory(KEY_LISTS[keys])()
+    kinds = dict(line.split("\t")[::2] for line in (DATA / "state_keys" / f"{keys}.txt").read_text().splitlines())
+    parameters = {key for key, kind in kinds.items() if kind == "param"}
+    assert {name for name, _ in network.named_parameters()} == parameters
