@@ -108,4 +108,5 @@ def _write_plots(folder: Path, report: Report) -> None:
         warn("no plot can be drawn of these records: latency and cost, or several widths or sizes, are needed")
     for name, content in drawings:
         write_atomically(folder / name, content)
-        note(f"wrote {folder / name}")
+        out().print(str(folder / name), markup=False)
+    note(f"wrote {len(drawings)} plots to {folder}")

@@ -17,8 +17,8 @@ from convbench.report.formats.csv_file import to_csv
 from convbench.report.formats.json_file import to_json
 from convbench.report.page_table import record_table, section_table
 from convbench.report.plots import draw_plots
-from convbench.report.plots.cases import letter
 from convbench.report.plots.style import base_css, marks_css
+from convbench.report.points import letter
 
 
 @dataclass(frozen=True, slots=True)

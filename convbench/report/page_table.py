@@ -12,7 +12,7 @@ from typing import Any
 from convbench.report.columns import DESCRIPTIONS, column_types, constant_columns, filled_columns
 from convbench.report.document import Report
 from convbench.report.formats.cells import finite, keys, rows_of, text
-from convbench.report.plots.cases import environment_letters, points
+from convbench.report.points import environment_letters, points
 from convbench.report.units import significant
 
 _SHOWN = (

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -20,8 +18,10 @@ def to_csv(report: Report) -> dict[str, str]:
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
     """Rows as CSV text with a header."""
-    buffer = io.StringIO(newline="")
-    writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(columns)
-    writer.writerows([text(row.get(name)) for name in columns] for row in rows)
-    return buffer.getvalue()
+    lines = [columns, *([text(row.get(name)) for name in columns] for row in rows)]
+    return "".join(",".join(map(_quoted, line)) + "\n" for line in lines)
+
+
+def _quoted(cell: str) -> str:
+    """RFC 4180's quoting. The csv module's writer leaves a lone carriage return bare, which its reader then rejects."""
+    return '"' + cell.replace('"', '""') + '"' if any(symbol in cell for symbol in ',"\r\n') else cell

@@ -8,6 +8,7 @@ from typing import Any
 from convbench.report.columns import DESCRIPTIONS, column_types, constant_columns, filled_columns
 from convbench.report.document import Report
 from convbench.report.formats.cells import keys, rows_of, text
+from convbench.report.points import points
 
 _SUMMARY = (
     "params",
@@ -74,15 +75,15 @@ def summary_columns(report: Report) -> list[str]:
     filled, constant = filled_columns(report.records), set(constant_columns(report.records))
     naming = [name for name in filled if DESCRIPTIONS[name].role in ("target", "condition") and name not in constant]
     naming = ["target", *(name for name in naming if name not in ("target", "kind"))]
-    if len({record.target for record in report.records}) == len(report.records):
+    if all(point.series == point.record.target for point in points(report)):
         naming = [name for name in naming if name != "options"]
     failed = ["status"] if any(record.status != "ok" for record in report.records) else []
     return [*naming, *(name for name in _SUMMARY if name in filled), *failed]
 
 
 def escape(value: str) -> str:
-    """``value`` as LaTeX text that prints the same characters."""
-    return " ".join(value.split()).translate(_ESCAPES)
+    """``value`` as LaTeX text that prints the same characters, but for control characters, which stop LaTeX."""
+    return "".join(filter(str.isprintable, " ".join(value.split()))).translate(_ESCAPES)
 
 
 def _comments(report: Report, columns: Sequence[str]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 from convbench.report.document import Report
 from convbench.report.peaks import known_peaks
-from convbench.report.plots.cases import points
 from convbench.report.plots.panel import Plot
 from convbench.report.plots.roofline import roofline
 from convbench.report.plots.scaling import scaling_curves
 from convbench.report.plots.scatter import latency_scatter
 from convbench.report.plots.svg import standalone
+from convbench.report.points import points
 
 __all__ = ["Plot", "draw_plots", "plot_files"]
 
@@ -33,6 +33,6 @@ def plot_files(plots: Sequence[Plot]) -> dict[str, str]:
     for plot in plots:
         for panel in plot.panels:
             for index, drawing in enumerate(panel.drawings):
-                number = f"-{index + 1}" if len(panel.drawings) > 1 else ""
-                found[f"{panel.slug}{number}.svg"] = standalone(drawing)
+                part = f"-{panel.parts[index]}" if panel.parts else ""
+                found[f"{panel.slug}{part}.svg"] = standalone(drawing)
     return found

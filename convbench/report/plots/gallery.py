@@ -12,7 +12,7 @@ import numpy as np
 from matplotlib.image import imsave
 
 from convbench.report.fields import Field, Floats
-from convbench.report.plots.panel import Panel, Plot
+from convbench.report.plots.panel import Panel, Plot, slug
 from convbench.report.plots.svg import Frame, LogScale, element, path, text
 
 DECADES = 4
@@ -31,6 +31,7 @@ def erf_gallery(fields: Sequence[Field]) -> Plot | None:
         if field.extent is not None:
             windows[field.map.shape] = max(windows.get(field.map.shape, 0.0), _half_width(field.extent, field.map))
     drawings = tuple(draw_field(field, windows.get(field.map.shape, max(field.map.shape) / 2)) for field in fields)
+    parts = (*(slug(field.label) for field in fields), "scale")
     return Plot(
         "erf",
         "Effective receptive fields",
@@ -40,7 +41,7 @@ def erf_gallery(fields: Sequence[Field]) -> Plot | None:
         "pixel's mean contribution against its distance from the centre. Probed with "
         + "; ".join(_setups(fields))
         + ".",
-        (Panel("all fields", (*drawings, _colour_bar()), (), "erf"),),
+        (Panel("all fields", (*drawings, _colour_bar()), _commands(fields), "erf", parts),),
     )
 
 
@@ -171,6 +172,10 @@ def _colour_bar() -> str:
         for place, label, anchor in ((0, "10⁻⁴ and less", None), (_SIDE / 2, "10⁻²", "middle"), (_SIDE, "1", "end"))
     ]
     return frame.svg("".join(parts), "colour scale")
+
+
+def _commands(fields: Sequence[Field]) -> tuple[str, ...]:
+    return tuple(f"Measured by {command}" for command in dict.fromkeys(field.command for field in fields) if command)
 
 
 def _setups(fields: Sequence[Field]) -> list[str]:

@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.records import Record
-from convbench.report.plots.cases import Condition, Point
 from convbench.report.plots.labels import place_labels
 from convbench.report.plots.svg import CHARACTER_PX, Frame, colour_class, element, marker, text
+from convbench.report.points import Condition, Point
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 
@@ -17,13 +17,15 @@ from convbench.report.units import bytes_, count, milliseconds, significant
 class Panel:
     """name: what it shows, as a choice among others. drawings: SVG, side by side. notes: what a reader must know.
 
-    slug: name of its file. table: figures that belong under it, the first row being the header.
+    slug: name of its file; parts: what tells its drawings' files apart. table: figures that belong under it, the first
+    row being the header.
     """
 
     name: str
     drawings: tuple[str, ...]
     notes: tuple[str, ...] = ()
     slug: str = ""
+    parts: tuple[str, ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
 
 
@@ -57,8 +59,9 @@ def grouped(points: Iterable[Point]) -> list[Group]:
     for point in points:
         conditions.setdefault(point.condition, {}).setdefault(point.record.input_shape or "no input", []).append(point)
     groups = []
-    for condition, inputs in sorted(conditions.items(), key=lambda item: str(item[0])):
-        suffix = f" · {condition}" if len(conditions) > 1 else ""
+    for condition, inputs in conditions.items():
+        told = condition.told_from(conditions)
+        suffix = f" · {told}" if told else ""
         if len(inputs) > 1:
             every = tuple(point for found in inputs.values() for point in found)
             groups.append(Group(f"every input{suffix}", condition, every, whole=True))

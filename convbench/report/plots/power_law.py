@@ -35,9 +35,9 @@ def fit_power_law(x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
     from scipy import stats  # takes seconds to import, and most pages fit nothing
 
     log_x, log_y = np.log(np.asarray(x, dtype=np.float64)), np.log(np.asarray(y, dtype=np.float64))
+    if np.ptp(log_y) == 0:  # where scipy divides nothing by nothing
+        return PowerLaw(float(y[0]), 0.0, 0.0, 0.0, 1.0)
     fit = stats.linregress(log_x, log_y)
     half = float(stats.t.ppf(0.975, len(x) - 2) * fit.stderr)
     slope = float(fit.slope)
-    # A constant y leaves rvalue 0/0: the law explains all of a variance of nothing.
-    r_squared = 1.0 if np.ptp(log_y) == 0 else float(fit.rvalue) ** 2
-    return PowerLaw(float(np.exp(fit.intercept)), slope, slope - half, slope + half, r_squared)
+    return PowerLaw(float(np.exp(fit.intercept)), slope, slope - half, slope + half, float(fit.rvalue) ** 2)

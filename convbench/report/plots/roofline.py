@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from convbench.report.peaks import Peaks
-from convbench.report.plots.cases import Condition, Point
 from convbench.report.plots.panel import (
     Group,
     Panel,
@@ -25,6 +24,7 @@ from convbench.report.plots.panel import (
     slug,
 )
 from convbench.report.plots.svg import LogScale, path, text
+from convbench.report.points import Condition, Point
 
 _MARGIN = 0.12
 

@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from convbench.records import Record
-from convbench.report.plots.cases import Condition, Point
 from convbench.report.plots.labels import spread
 from convbench.report.plots.panel import Panel, Plot, figures_of, mark, most_telling, short, slug
 from convbench.report.plots.power_law import PowerLaw, fit_power_law
 from convbench.report.plots.svg import CHARACTER_PX, Frame, LogScale, colour_class, element, path, text
+from convbench.report.points import Condition, Point
 
 _LINE_PX = 13.0
 _PLOT_PX = 190.0
@@ -89,12 +89,13 @@ def scaling_curves(points: Sequence[Point]) -> Plot | None:
         for point in points:
             if axis.x(point) is not None:
                 groups.setdefault((axis.key, axis.fixed(point), point.condition), []).append(point)
-    several = len({point.condition for point in points}) > 1
+    conditions = dict.fromkeys(point.condition for point in points)
     panels, sizes = [], []
     for (key, fixed, condition), group in groups.items():
         axis = next(item for item in _AXES if item.key == key)
         along = "width" if key == "dim" else "resolution"
-        panel = _panel(f"{along}, {fixed}" + (f" · {condition}" if several else ""), axis, group)
+        told = condition.told_from(conditions)
+        panel = _panel(f"{along}, {fixed}" + (f" · {told}" if told else ""), axis, group)
         if panel is not None:
             panels.append(panel)
             sizes.append(group)
@@ -133,7 +134,8 @@ def _panel(name: str, axis: _Axis, group: Sequence[Point]) -> Panel | None:
     if not drawn:
         return None
     drawings = tuple(_drawing(name, axis, figure, lines) for figure, lines in drawn.items())
-    return Panel(name, drawings, (), f"scaling-{slug(name)}", _exponents(drawn))
+    parts = tuple(slug(figure.name) for figure in drawn)
+    return Panel(name, drawings, (), f"scaling-{slug(name)}", parts, _exponents(drawn))
 
 
 def _drawing(name: str, axis: _Axis, figure: _Figure, lines: Sequence[Curve]) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from convbench.report.plots.cases import Point
 from convbench.report.plots.panel import (
     Group,
     Panel,
@@ -22,8 +21,10 @@ from convbench.report.plots.panel import (
     slug,
 )
 from convbench.report.plots.svg import LogScale, element, path, text
+from convbench.report.points import Point
 
 _MARGIN = 0.12
+_SHORTEST_RATE_PX = 80
 
 
 def latency_scatter(points: Sequence[Point]) -> Plot | None:
@@ -121,7 +122,7 @@ def _rates(x: LogScale, y: LogScale) -> str:
         rate = 10.0**exponent
         start = max(x.low, rate * y.low / 1e3)
         stop = min(x.high, rate * y.high / 1e3)
-        if stop / start < 1.1:
+        if x(stop) - x(start) < _SHORTEST_RATE_PX:
             continue
         parts.append(path([(x(start), y(start / rate * 1e3)), (x(stop), y(stop / rate * 1e3))], "guide"))
         at_top = stop < x.high * 0.999

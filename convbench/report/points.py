@@ -1,10 +1,10 @@
-"""Records seen as points of a plot: which series they belong to, and with which others they may be compared."""
+"""Records as a plot sees them: which series they belong to, and with which others they may be compared."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 from convbench.records import Record
@@ -39,19 +39,18 @@ class Condition:
     execution: str | None
     threads: int | None
 
-    def __str__(self) -> str:
-        """Such as ``cpu · float32 · inference · eager · 1 thread``."""
-        threads = f"{self.threads} thread{'' if self.threads == 1 else 's'}" if self.device == "cpu" else None
-        parts = (
-            f"environment {self.environment}" if self.environment else None,
-            self.device,
-            f"autocast {self.autocast}" if self.autocast else self.dtype,
-            None if self.memory_format == "contiguous" else self.memory_format,
-            self.mode,
-            self.execution,
-            threads if self.threads else None,
-        )
-        return " · ".join(part for part in parts if part)
+    def told_from(self, others: Iterable[Condition]) -> str:
+        """What sets this condition apart from ``others``, such as ``training · 2 threads``; empty for one alone."""
+        every = [self, *others]
+        words = {
+            "environment": f"environment {self.environment}",
+            "autocast": f"autocast {self.autocast}" if self.autocast else "no autocast",
+            "threads": f"{self.threads} thread{'' if self.threads == 1 else 's'}",
+        }
+        differing = [
+            item.name for item in fields(self) if len({getattr(condition, item.name) for condition in every}) > 1
+        ]
+        return " · ".join(words.get(name, str(getattr(self, name))) for name in differing)
 
 
 @dataclass(frozen=True, slots=True)
