@@ -1,0 +1,118 @@
+"""``convbench plug``: a block in a host's place of convolutions, or after its stages."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Annotated
+
+import typer
+
+from convbench.cli.app import app
+from convbench.cli.console import note, out, print_table
+from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
+from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
+from convbench.errors import UsageError
+from convbench.report.files import check_outputs
+
+_EXAMPLES = """\b
+Examples:
+  convbench plug PyConv --into torchvision:resnet50 --device meta
+  convbench plug DRConv --into timm:resnet18 --where 'layer3.*conv1' -p regions=4 -o plugged.csv
+  convbench plug MRFA --into timm:convnext_tiny --where depthwise --size 96 --measure latency
+  convbench plug UniConvNetBlock --into torchvision:resnet18 --after layer2 --after layer3
+  convbench plug my_blocks.py:MyConv --into timm:mobilenetv3_small_100 --where all --mode training
+"""
+
+
+@app.command(epilog=_EXAMPLES)
+@takes_flags
+def plug(
+    flags: CaseFlags,
+    timing: TimingFlags,
+    block: Annotated[
+        str,
+        typer.Argument(
+            metavar="BLOCK",
+            autocompletion=complete_target,
+            show_default=False,
+            help="The block: a registered name, file.py:Class or package.module:Class; -p sets its options.",
+        ),
+    ],
+    into: Annotated[
+        str,
+        typer.Option(
+            "--into",
+            metavar="HOST",
+            autocompletion=complete_target,
+            show_default=False,
+            help="The host: a registered network, timm:model, torchvision:model or your own file.py:Class.",
+        ),
+    ],
+    where: Annotated[
+        str | None,
+        typer.Option(
+            "--where",
+            metavar="CONVS",
+            show_default=False,
+            help="Which convs it replaces: 3x3 (but no depthwise), depthwise, all, or a regular expression for their "
+            "names.  [default: 3x3]",
+        ),
+    ] = None,
+    after: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--after",
+            metavar="STAGE",
+            show_default=False,
+            help="Insert it after this submodule instead, such as layer2 or stages.1; repeatable.",
+        ),
+    ] = None,
+    host_option: Annotated[
+        list[str] | None,
+        typer.Option("--host-option", metavar="KEY=VALUE", help="An option of the host; repeatable."),
+    ] = None,
+    measure: Measures = None,
+    output: Outputs = None,
+) -> None:
+    """Plug a block into a host, and measure the host against itself.
+
+    Each replacement has the conv's widths and stride, and its output's shape. A block without an output width
+    (MRFA) replaces convs that keep width and size, or goes in after stages. The other flags describe the host; every
+    layer that was asked for is listed, with the reason where it stayed as it was.
+    """
+    from convbench.case import parse_options
+    from convbench.plug import load_block
+    from convbench.plug.measure import compare_with_host, plug_into
+    from convbench.report.plug_table import changes_rows, changes_table, plug_table
+    from convbench.report.tables import conditions
+    from convbench.run.measure import Interrupted, Plan, check_measures
+
+    check_outputs(output or ())
+    if after and where:
+        raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
+    default = ["params", "cost", "memory"] + (["latency"] if flags.device != "meta" else [])
+    measures = check_measures(measure or default, flags.device)
+    plugin = load_block(block, parse_options(flags.option or ()))
+    case = replace(flags, option=host_option).case(into)
+    plan = Plan(measures, latency=latency_settings(timing) if "latency" in measures else None)
+    since = start(output)
+    interrupted = False
+    with progress() as tell:
+        tell(f"{into}: plugging in {plugin.name}")
+        plugged = plug_into(case, plugin, where or "3x3", after or ())
+        try:
+            outcomes = compare_with_host(case, plugin, plugged, plan, tell)
+        except Interrupted as stop:
+            outcomes, interrupted = stop.outcomes, True
+    print_table(changes_table(plugged.changes))
+    count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
+    out().print(f"\n{plugin.name} is in {count}\n", markup=False)
+    records = [outcome.record() for outcome in outcomes]
+    if len(records) == 2:
+        out().print(conditions(records[0]), markup=False)
+        print_table(plug_table(*records))
+    if "latency" in measures:
+        note("ratio of latencies: measured call by call in the same rounds")
+    tell_problems(outcomes)
+    save(output, outcomes, since, {"layers": changes_rows(plugged.changes)})
+    raise typer.Exit(130 if interrupted else exit_code(outcomes))

@@ -1,0 +1,10 @@
+"""A block in a host's place of convolutions, or after its stages."""
+
+from __future__ import annotations
+
+from convbench.plug.block import Block, load_block
+from convbench.plug.change import LayerChange, Plugged
+from convbench.plug.insert import insert_after
+from convbench.plug.replace import replace_convs
+
+__all__ = ["Block", "LayerChange", "Plugged", "insert_after", "load_block", "replace_convs"]

@@ -1,0 +1,174 @@
+"""How a block takes a convolution's place: read from its signature, as everything about blocks is.
+
+A block whose factory takes an output width (``out_channels``) replaces a conv of any widths, one that takes a
+``stride`` a conv of any stride. ``kernel_size``, ``padding``, ``dilation``, ``groups`` and ``bias`` are handed on where
+the factory has a plain parameter of that name. Any other block keeps the shape: it replaces convs that do so too, and
+goes in after a stage.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import nn
+
+from convbench.case import Case
+from convbench.errors import UsageError
+from convbench.plug.change import Shape
+from convbench.registry import resolve
+from convbench.targets import bind_options, kind_of, load_factory
+
+_IN = ("dim", "in_channels", "in_chans", "in_planes", "inp", "channels", "num_features")
+_OUT = ("out_channels", "out_chans", "out_planes", "oup")
+_HANDED_ON = ("kernel_size", "padding", "dilation", "groups", "bias")
+
+
+class Unfit(Exception):  # noqa: N818
+    """The block cannot take this place; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Conv:
+    """What a convolution is, in plain numbers; ``padding`` is None where it differs between the axes."""
+
+    in_channels: int
+    out_channels: int
+    kernel_size: int
+    stride: int
+    padding: int | None
+    dilation: int
+    groups: int
+    bias: bool
+
+    def __str__(self) -> str:
+        parts = [f"conv {self.in_channels}→{self.out_channels}, k{self.kernel_size}"]
+        parts += [f"s{self.stride}"] if self.stride != 1 else []
+        parts += [f"d{self.dilation}"] if self.dilation != 1 else []
+        if self.groups > 1:
+            parts.append("depthwise" if self.groups == self.in_channels == self.out_channels else f"g{self.groups}")
+        return ", ".join([*parts, "bias"] if self.bias else parts)
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A block that is to be plugged in: its factory, and the options that the user gave it."""
+
+    name: str
+    reference: str
+    factory: Callable[..., Any]
+    options: Mapping[str, Any]
+
+    def in_place_of(self, conv: Conv) -> nn.Module:
+        """A block with the conv's widths and stride. Raises Unfit."""
+        parameters = inspect.signature(self.factory).parameters
+        given = dict(self.options)
+        width_in, width_out = _named(parameters, _IN), _named(parameters, _OUT)
+        if width_in is None:
+            raise Unfit(f"{self.name} takes no width: none of its options is {', '.join(_IN)}")
+        arguments: dict[str, Any] = {width_in: conv.in_channels}
+        if width_out is not None:
+            arguments[width_out] = conv.out_channels
+        elif conv.in_channels != conv.out_channels:
+            raise Unfit(f"{self.name} keeps its width, and this goes from {conv.in_channels} to {conv.out_channels}")
+        if "stride" in parameters and "stride" not in given:
+            arguments["stride"] = conv.stride
+        elif conv.stride != 1 and "stride" not in given:
+            raise Unfit(f"{self.name} keeps the size, and this has stride {conv.stride}")
+        arguments |= {name: getattr(conv, name) for name in self._handed_on(parameters, conv)}
+        return self._build({**arguments, **given})
+
+    def of_width(self, channels: int) -> nn.Module:
+        """A block of ``channels`` in, with its defaults for the rest. Raises Unfit."""
+        width_in, width_out = (_named(inspect.signature(self.factory).parameters, names) for names in (_IN, _OUT))
+        if width_in is None:
+            raise Unfit(f"{self.name} takes no width: none of its options is {', '.join(_IN)}")
+        widths = {name: channels for name in (width_in, width_out) if name is not None}
+        return self._build({**widths, **self.options})
+
+    def remark(self, conv: Conv) -> str:
+        """What of ``conv`` the block has no say in, in words."""
+        parameters = inspect.signature(self.factory).parameters
+        handed = {*self._handed_on(parameters, conv), *self.options}
+        lost = [
+            text
+            for name, text, matters in (
+                ("bias", "without its bias", conv.bias),
+                ("groups", f"{conv.groups} groups up to the block", conv.groups > 1),
+                ("dilation", f"without its dilation of {conv.dilation}", conv.dilation != 1),
+            )
+            if matters and name not in handed
+        ]
+        return ", ".join(lost)
+
+    def _handed_on(self, parameters: Mapping[str, inspect.Parameter], conv: Conv) -> list[str]:
+        return [
+            name
+            for name in _HANDED_ON
+            if name in parameters
+            and name not in self.options
+            and _is_plain(parameters[name])
+            and getattr(conv, name) is not None
+        ]
+
+    def _build(self, arguments: Mapping[str, Any]) -> nn.Module:
+        try:
+            module = self.factory(**arguments)
+        except Exception as error:  # a constructor may refuse in any way
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unfit(text) from error
+        if not isinstance(module, nn.Module):
+            raise Unfit(f"{self.name} gave a {type(module).__name__}, not a torch.nn.Module")
+        return module
+
+
+def load_block(reference: str, options: Mapping[str, Any]) -> Block:
+    """The block that ``reference`` names, with its options checked. Raises UsageError."""
+    resolved = resolve(reference)
+    hosted = resolved.scheme in ("timm", "torchvision")
+    factory = None if hosted else load_factory(resolved)
+    if factory is None or kind_of(resolved, factory) == "network":
+        raise UsageError(f"{resolved.name} is a network: plug takes a block (`convbench list --kind block`)")
+    parameters = inspect.signature(factory).parameters
+    by_the_conv = {name: 1 for name in _HANDED_ON if name in parameters}
+    bind_options(resolved.name, factory, "block", Case(reference, options=tuple({**by_the_conv, **options}.items())))
+    return Block(resolved.name, reference, factory, dict(options))
+
+
+def output_shapes(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
+    """What ``module`` gives for inputs of ``shapes``, computed without data. Raises Unfit where it gives nothing."""
+    found = []
+    for shape in shapes:
+        try:
+            with torch.no_grad():
+                output = module(torch.empty(shape, device="meta"))
+        except Exception as error:  # the block's own code runs here
+            text = str(error).splitlines()[0] if str(error) else type(error).__name__
+            raise Unfit(f"it does not take {_by(shape)}: {text}") from error
+        if not isinstance(output, torch.Tensor):
+            raise Unfit(f"it gives a {type(output).__name__}, not a tensor")
+        found.append(tuple(output.shape))
+    return found
+
+
+def require_shapes(name: str, found: Sequence[Shape], expected: Sequence[Shape | None]) -> None:
+    """Raise Unfit unless the block gives what the host expects."""
+    for own, wanted in zip(found, expected, strict=True):
+        if own != wanted:
+            raise Unfit(f"{name} gives {_by(own)} where the host has {_by(wanted or ())}")
+
+
+def _named(parameters: Mapping[str, inspect.Parameter], names: Sequence[str]) -> str | None:
+    return next((name for name in names if name in parameters), None)
+
+
+def _is_plain(parameter: inspect.Parameter) -> bool:
+    """Whether it takes one number or flag: a list, or None for the block's own choice, is something else."""
+    return parameter.default is inspect.Parameter.empty or isinstance(parameter.default, int)
+
+
+def _by(shape: Shape) -> str:
+    return "×".join(map(str, shape))
