@@ -242,7 +242,7 @@ def _swap(
     if qualifies(model):
         return swap(model), 1
     for parent in list(model.modules()):
-        for name, child in parent.named_children():
-            if qualifies(child):
+        for name, child in list(parent._modules.items()):  # named_children leaves out a module's second name
+            if child is not None and qualifies(child):
                 setattr(parent, name, swap(child))
     return model, len(swapped)
