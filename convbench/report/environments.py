@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-# Words in the names of entries that change from run to run on one machine in one state.
+# Entries that change from run to run on one machine in one state, or that the records themselves say.
 _PASSING = frozenset(
     [
-        *("load", "steal", "free", "available", "used", "idle", "mhz", "temperature", "uptime", "calibration"),
-        *("time", "times", "at", "start", "started", "end", "ended", "utc", "date", "pid", "argv", "command"),
-        *("seed", "seeds", "pad", "commit", "dirty", "sha256"),
+        *("start", "end", "steal_share", "sources", "convbench", "packages", "calibrations"),
+        *("threads", "interop_threads", "case_threads", "seeds", "grad_modes", "variables"),
     ]
 )
 
@@ -25,7 +23,7 @@ def _lasting(environment: Mapping[str, Any]) -> dict[str, Any]:
     return {
         key: _lasting(value) if isinstance(value, Mapping) else value
         for key, value in environment.items()
-        if not _PASSING & set(re.split(r"[^a-z0-9]+", key.lower()))
+        if key not in _PASSING
     }
 
 
@@ -35,6 +33,9 @@ def flatten(environment: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
         name = f"{prefix}{key}"
         if isinstance(value, Mapping):
             yield from flatten(value, f"{name}.")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value, 1):
+                yield from flatten(item, f"{name}.{number}.")
         elif value not in (None, "", [], ()):
             yield name, _text(value)
 

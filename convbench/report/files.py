@@ -15,6 +15,7 @@ from convbench.report.formats.csv_file import to_csv
 from convbench.report.formats.json_file import to_json
 from convbench.report.formats.latex import to_latex
 from convbench.report.formats.markdown import to_markdown
+from convbench.report.peaks import with_calibrations
 
 __all__ = ["EXPORTERS", "Exporter", "Report", "check_outputs", "check_writable", "write", "write_atomically"]
 
@@ -69,7 +70,7 @@ def write(path: Path, report: Report) -> list[Path]:
     exporter = EXPORTERS[path.suffix.lower()]
     _require_package(path, exporter)
     written = []
-    for name, content in exporter.render(report).items():
+    for name, content in exporter.render(with_calibrations(report)).items():
         place = path.with_suffix(f".{name}{path.suffix}") if name else path
         write_atomically(place, content)
         written.append(place)

@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from convbench.calibration import load_calibration
+from convbench.machine import Machine, machine
 from convbench.report.document import Report
+from convbench.report.points import letter
+
+_KEY = "calibrations"
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +31,35 @@ class Peaks:
         return min(self.flops_per_s, self.bytes_per_s * intensity)
 
 
-def known_peaks(report: Report) -> dict[tuple[str, str, str], Peaks]:
-    """Peaks by environment letter, device and dtype."""
-    return {}
+def known_peaks(report: Report) -> dict[tuple[str, str, int | None, str], Peaks]:
+    """Peaks by environment letter, device, number of threads and dtype, of the calibrations that the report carries."""
+    found = {}
+    for index, part in enumerate(report.parts):
+        name = letter(index) if report.sources else ""
+        for calibration in part.environment.get(_KEY, ()):
+            for dtype, flops_per_s in calibration["flops_per_s"].items():
+                place = name, calibration["device"], calibration["threads"], dtype
+                found[place] = Peaks(flops_per_s, calibration["bytes_per_s"])
+    return found
+
+
+def with_calibrations(report: Report) -> Report:
+    """The report with what this machine is known to do at most, where it is this machine that measured the records.
+
+    So the peaks travel with the records, and a roofline can be drawn anywhere.
+    """
+    if report.sources:
+        return replace(report, sources=tuple(map(with_calibrations, report.sources)))
+    if not _is_here(report.environment):
+        return report
+    uses = dict.fromkeys((record.device or "cpu", record.threads or 1) for record in report.records)
+    found = [load_calibration(*use) for use in uses]
+    rows = [calibration.to_json() for calibration in found if calibration is not None]
+    return replace(report, environment={**report.environment, _KEY: rows}) if rows else report
+
+
+def _is_here(environment: Mapping[str, Any]) -> bool:
+    try:
+        return Machine(**environment["machine"]).fingerprint == machine().fingerprint
+    except (KeyError, TypeError):  # no environment, or one of another version
+        return False

@@ -19,11 +19,13 @@ TARGETS = {
     "Bottleneck": (1.06, 5.0, 0.05),
 }
 ENVIRONMENT = {
-    "cpu": {"model": "Test CPU 1", "cores": 2},
-    "os": "Linux 6.1",
-    "python": "3.12.1",
-    "load_start": 0.25,
-    "torch": {"version": "2.14.1", "mkldnn": True},
+    "machine": {"os": "Linux", "kernel": "6.1", "cpu": "Test CPU 1", "logical_cores": 2, "governor": None},
+    "python": "CPython 3.12.1",
+    "torch": {"version": "2.14.1", "capability": "AVX2", "build": "built with care, " * 20},
+    "packages": {"numpy": "2.4.6"},
+    "execution": {"threads": 1, "case_threads": [1], "allocator": {}, "deterministic": False},
+    "start": {"utc": "2026-01-02T03:04:05Z", "load_1m": 0.25},
+    "end": {"utc": "2026-01-02T03:05:05Z", "load_1m": 0.5},
 }
 
 

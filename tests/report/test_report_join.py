@@ -12,13 +12,13 @@ from convbench.report.files import write
 from convbench.report.load import join, load
 from tests.report.made_up_records import ENVIRONMENT, record
 
-OTHER = {**ENVIRONMENT, "cpu": {"model": "Test CPU 2", "cores": 64}}
+OTHER = {**ENVIRONMENT, "machine": {"cpu": "Test CPU 2", "logical_cores": 64}}
 
 
 def test_files_of_one_machine_become_one_report() -> None:
     first = Report([record("MRFA")], ENVIRONMENT, command="convbench sweep a", origin="a.json")
     second = Report(
-        [record("PyConv")], {**ENVIRONMENT, "load_start": 7.0}, command="convbench sweep b", origin="b.json"
+        [record("PyConv")], {**ENVIRONMENT, "start": {"load_1m": 7.0}}, command="convbench sweep b", origin="b.json"
     )
     joined = join([first, second])
     assert [item.target for item in joined.records] == ["MRFA", "PyConv"]
@@ -61,12 +61,15 @@ def test_environments_stay_apart_through_a_file(tmp_path: Path, suffix: str) -> 
 @pytest.mark.parametrize(
     ("changed", "same"),
     [
-        ({"load_start": 9.0}, True),
-        ({"started_at": "2026-01-01"}, True),
-        ({"git_commit": "abc"}, True),
-        ({"python": "3.13"}, False),
-        ({"torch": {"version": "2.14.1", "mkldnn": False}}, False),
-        ({"governor": "powersave"}, False),
+        ({"start": {"utc": "2027-01-01T00:00:00Z"}}, True),
+        ({"end": {"load_1m": 9.0}}, True),
+        ({"convbench": {"git_commit": "abc"}}, True),
+        ({"calibrations": [{"device": "cpu"}]}, True),
+        ({"execution": {"threads": 2, "allocator": {}, "deterministic": False}}, True),
+        ({"execution": {"threads": 1, "allocator": {"LD_PRELOAD": "x.so"}, "deterministic": False}}, False),
+        ({"python": "CPython 3.13"}, False),
+        ({"torch": {"version": "2.15.0", "capability": "AVX2"}}, False),
+        ({"machine": {**ENVIRONMENT["machine"], "governor": "powersave"}}, False),
     ],
 )
 def test_only_what_changes_from_run_to_run_may_differ(changed: dict[str, object], same: bool) -> None:
@@ -74,8 +77,5 @@ def test_only_what_changes_from_run_to_run_may_differ(changed: dict[str, object]
 
 
 def test_an_environment_reads_as_dotted_names() -> None:
-    assert dict(flatten({"cpu": {"model": "X", "flags": ["a", "b"]}, "empty": None, "smt": False})) == {
-        "cpu.model": "X",
-        "cpu.flags": "a, b",
-        "smt": "no",
-    }
+    nested = {"cpu": {"model": "X", "flags": ["a", "b"]}, "empty": None, "smt": False, "cards": [{"name": "Y"}]}
+    assert dict(flatten(nested)) == {"cpu.model": "X", "cpu.flags": "a, b", "smt": "no", "cards.1.name": "Y"}

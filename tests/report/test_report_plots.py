@@ -237,14 +237,14 @@ def test_the_roof(intensity: float, flops_per_s: float) -> None:
 
 def test_the_roofline_places_achieved_rates_under_the_roof_of_their_machine() -> None:
     half = record("MRFA", flops=10**9, bytes_moved=10**8, arithmetic_intensity=10.0, latency_ms=20.0)
-    plot = roofline(points(Report([half])), {("", "cpu", "float32"): Peaks(100e9, 20e9)})
+    plot = roofline(points(Report([half])), {("", "cpu", 1, "float32"): Peaks(100e9, 20e9)})
     assert plot is not None
     drawing = plot.panels[0].drawings[0]
     assert "achieved: 50 GFLOP/s" in drawing
     assert "of the roof: 50% (arithmetic bound)" in drawing
     assert "peak 100 GFLOP/s" in drawing
     assert "bandwidth 20 GB/s" in drawing
-    other = roofline(points(Report([half])), {("", "cpu", "float64"): Peaks(50e9, 20e9)})
+    other = roofline(points(Report([half])), {("", "cpu", 1, "float64"): Peaks(50e9, 20e9)})
     assert other is not None
     assert "convbench calibrate" in other.panels[0].notes[0]
     assert 'class="roof"' not in other.panels[0].drawings[0]

@@ -11,14 +11,23 @@ from convbench.report.units import bytes_, count, milliseconds, significant
 
 @pytest.mark.parametrize(
     ("value", "text"),
-    [(70296576, "70.30 M"), (0, "0"), (999, "999"), (1000, "1.000 k"), (3.82e9, "3.820 G"), (2e12, "2.000 T"), (None, "–")],
+    [
+        (70296576, "70.30 M"),
+        (0, "0"),
+        (999, "999"),
+        (1000, "1.000 k"),
+        (3.82e9, "3.820 G"),
+        (2e12, "2.000 T"),
+        (None, "–"),
+    ],
 )
 def test_counts(value: float | None, text: str) -> None:
     assert count(value) == text
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(117964800, "112.5 MiB"), (1023, "1,023 B"), (1024, "1.000 KiB"), (3 * 2**30, "3.000 GiB"), (None, "–")]
+    ("value", "text"),
+    [(117964800, "112.5 MiB"), (1023, "1,023 B"), (1024, "1.000 KiB"), (3 * 2**30, "3.000 GiB"), (None, "–")],
 )
 def test_bytes(value: float | None, text: str) -> None:
     assert bytes_(value) == text

@@ -29,10 +29,10 @@ from convbench.report.points import Condition, Point
 _MARGIN = 0.12
 
 
-def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, str], Peaks]) -> Plot | None:
+def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, int | None, str], Peaks]) -> Plot | None:
     """One panel for each group of the same input and condition; None where nothing was timed and counted.
 
-    peaks: by environment letter, device and dtype.
+    peaks: by environment letter, device, number of threads and dtype.
     """
     timed = [point for point in points if is_timed(point) and point.record.flops and _intensity(point)]
     if not timed:
@@ -51,8 +51,9 @@ def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, str], Peaks
     )
 
 
-def _machine(condition: Condition) -> tuple[str, str, str]:
-    return condition.environment, condition.device or "", condition.autocast or condition.dtype or ""
+def _machine(condition: Condition) -> tuple[str, str, int | None, str]:
+    dtype = condition.autocast or condition.dtype or ""
+    return condition.environment, condition.device or "", condition.threads, dtype
 
 
 def _panel(group: Group, peaks: Peaks | None) -> Panel:
