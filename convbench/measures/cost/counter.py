@@ -161,9 +161,14 @@ def _to_meta(value: Any) -> Any:
 
 
 def _lacks_data(func: Any, error: Exception) -> bool:
-    """Whether an operator failed for want of values or of a meta kernel, rather than for what it was given."""
+    """Whether an operator failed for want of values or of a meta kernel, rather than for what it was given.
+
+    Operators from outside torch often have no meta kernel, and each has its own way to say so.
+    """
     tags = getattr(func, "tags", ())
     if torch.Tag.data_dependent_output in tags or torch.Tag.dynamic_output_shape in tags:
+        return True
+    if getattr(func, "namespace", "aten") != "aten":
         return True
     missing = ("UnsupportedOperatorException", "UnsupportedFakeTensorException", "NotImplementedError")
     return type(error).__name__ in missing or "meta" in str(error).lower()

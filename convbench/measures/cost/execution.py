@@ -43,23 +43,23 @@ def _attributes(leaf: object) -> list[object]:
 
 def run(
     counter: CostCounter, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any],
-    *, training: bool, accumulate: bool = False,
+    leaves: Sequence[Tensor] | None, *, accumulate: bool = False,
 ) -> Pass:  # fmt: skip
-    """Forward; with ``training`` also backward, from every differentiable result to all that asks for a gradient.
+    """Forward; with ``leaves`` also backward, from every differentiable result to them and to the parameters.
 
     ``accumulate`` leaves the gradients in ``.grad``, which reentrant checkpoints insist on.
     """
     inputs = tensors_in((args, dict(kwargs)))
     counter.provenance.start(inputs)
     declarations = Declarations(counter)
-    with torch.inference_mode(False), torch.set_grad_enabled(training), counter.tree.following():
+    with torch.set_grad_enabled(leaves is not None), counter.tree.following():
         with declarations.listening(), counter:
             output = module(*args, **kwargs)
         outputs = tensors_in(output)
-        if training:
+        if leaves is not None:
             counter.in_backward = True
             with counter:
-                backward((*module.parameters(), *inputs), outputs, accumulate=accumulate)
+                backward((*module.parameters(), *leaves), outputs, accumulate=accumulate)
     return Pass(counter, declarations, inputs, outputs)
 
 

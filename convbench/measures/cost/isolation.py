@@ -23,7 +23,7 @@ def isolated() -> Iterator[None]:
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     filters = warnings.filters[:]
     try:
-        with _without_outer_modes():
+        with _without_outer_modes(), torch.inference_mode(False):
             yield
     finally:
         torch.set_rng_state(generator)

@@ -120,13 +120,14 @@ def _count(request: _Request, method: Method, reason: str | None, *, accumulate:
     with ExitStack() as stack:
         copy_tensor = stack.enter_context(doubling(method))
         double = shadow(request.module, copy_tensor)
-        args, kwargs = shadow_inputs((request.args, dict(request.kwargs)), copy_tensor, input_grad=request.input_grad)
+        inputs = (request.args, dict(request.kwargs))
+        (args, kwargs), leaves = shadow_inputs(inputs, copy_tensor, input_grad=request.training and request.input_grad)
         tree = ModuleTree(double)
         counter = CostCounter(tree, on_meta=method == "meta")
         if request.autocast is not None:
             stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
-            done = run(counter, double, args, kwargs, training=request.training, accumulate=accumulate)
+            done = run(counter, double, args, kwargs, leaves if request.training else None, accumulate=accumulate)
         except Exception as error:
             if "use_reentrant" in str(error) and not accumulate:
                 return _count(request, method, reason, accumulate=True)

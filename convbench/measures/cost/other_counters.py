@@ -54,13 +54,15 @@ def torch_counts(
     auditor = _FormulaAuditor()
     with isolated(), doubling(method) as copy_tensor:
         double = shadow(module, copy_tensor)
-        inputs, options = shadow_inputs((args, dict(kwargs)), copy_tensor, input_grad=input_grad)
+        (inputs, options), leaves = shadow_inputs((args, dict(kwargs)), copy_tensor, input_grad=training and input_grad)
+        if not training:
+            double.requires_grad_(False)  # its module tracker looks for gradients of parameters passed as inputs
         counter = FlopCounterMode(display=False, custom_mapping=auditor.formulas())
-        with torch.inference_mode(False), torch.set_grad_enabled(training), counter:
+        with torch.set_grad_enabled(training), counter:
             output = double(*inputs, **options)
             if training:
-                leaves = (*double.parameters(), *tensors_in((inputs, options)))
-                backward(leaves, tensors_in(output), accumulate=True)  # its module tracker refuses autograd.grad
+                ends = (*double.parameters(), *leaves), tensors_in(output)
+                backward(*ends, accumulate=True)  # its module tracker refuses autograd.grad
     by_operator = counter.get_flop_counts().get("Global", {})
     macs = {f"aten::{packet.__name__}": flops // 2 for packet, flops in by_operator.items()}
     return TorchCounts(macs, auditor.errors)
@@ -123,7 +125,7 @@ def fvcore_counts(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[s
         with isolated(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
             double = shadow(module, _on_cpu)
-            (inputs,) = shadow_inputs((args,), _on_cpu, input_grad=False)
+            inputs, _ = shadow_inputs(args, _on_cpu, input_grad=False)
             analysis = FlopCountAnalysis(double, inputs)
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             counts, skipped = analysis.by_operator(), analysis.unsupported_ops()

@@ -63,12 +63,21 @@ def shadow(module: nn.Module, copy_tensor: CopyTensor) -> nn.Module:
     return _Doubler(copy_tensor).module(module)
 
 
-def shadow_inputs(inputs: Any, copy_tensor: CopyTensor, *, input_grad: bool) -> Any:
-    """Arguments with every tensor replaced; floating ones require a gradient if ``input_grad``."""
+def shadow_inputs(inputs: Any, copy_tensor: CopyTensor, *, input_grad: bool) -> tuple[Any, tuple[Tensor, ...]]:
+    """Arguments with every tensor replaced, and the leaves to differentiate by.
+
+    With ``input_grad`` floating inputs are results of an operator on a leaf, as a block's input in a network is: the
+    module may change them in place.
+    """
+    leaves: list[Tensor] = []
 
     def double(tensor: Tensor) -> Tensor:
         made = copy_tensor(tensor)
-        return made.requires_grad_(input_grad) if made.is_floating_point() or made.is_complex() else made
+        if not (input_grad and (made.is_floating_point() or made.is_complex())):
+            return made
+        leaves.append(made.requires_grad_())
+        with torch.enable_grad():
+            return made.clone()
 
     def replace(value: object) -> object:
         if isinstance(value, PackedSequence):  # its batch sizes are data that shapes depend on, and live on the CPU
@@ -76,7 +85,8 @@ def shadow_inputs(inputs: Any, copy_tensor: CopyTensor, *, input_grad: bool) -> 
             return PackedSequence(double(value.data), value.batch_sizes.clone(), *indices)
         return double(value) if isinstance(value, Tensor) else value
 
-    return tree_map(replace, inputs, is_leaf=lambda value: isinstance(value, PackedSequence))
+    replaced = tree_map(replace, inputs, is_leaf=lambda value: isinstance(value, PackedSequence))
+    return replaced, tuple(leaves)
 
 
 class _Doubler:

@@ -6,7 +6,7 @@ Masks, causal ones too, are counted dense: what a kernel skips is its own affair
 from __future__ import annotations
 
 from convbench.measures.cost.amount import Amount, Shape
-from convbench.measures.cost.table import rule
+from convbench.measures.cost.table import UncountedCallError, rule
 
 SOFTMAX_FLOPS = 5  # maximum, subtraction, exponential, sum, division
 
@@ -26,6 +26,7 @@ def attention(query: Shape, key: Shape, value: Shape, *rest: object, out: object
 @rule(
     "aten::_scaled_dot_product_flash_attention_backward", "aten::_scaled_dot_product_flash_attention_for_cpu_backward",
     "aten::_scaled_dot_product_efficient_attention_backward", "aten::_scaled_dot_product_cudnn_attention_backward",
+    "aten::_scaled_dot_product_fused_attention_overrideable_backward",
 )  # fmt: skip
 def attention_backward(
     grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, out: object, **__: object
@@ -36,6 +37,27 @@ def attention_backward(
     """
     scores = query[0] * query[1] * query[2] * key[2]
     return Amount(macs=scores * (3 * query[3] + 2 * value[3]), other_flops=2 * grad.numel() + 6 * scores)
+
+
+def _heads_first(shape: Shape) -> Shape:
+    """(batch, tokens, heads, d) → (batch, heads, tokens, d); packed sequences of several lengths have no figure."""
+    if len(shape) != 4:
+        raise UncountedCallError
+    return Shape((shape[0], shape[2], shape[1], shape[3]), shape.dtype)
+
+
+@rule("aten::_flash_attention_forward", "aten::_efficient_attention_forward")
+def token_major_attention(query: Shape, key: Shape, value: Shape, *_: object, out: object, **__: object) -> Amount:
+    """As `attention`, with the heads after the tokens."""
+    return attention(_heads_first(query), _heads_first(key), _heads_first(value), out=out)
+
+
+@rule("aten::_flash_attention_backward", "aten::_efficient_attention_backward")
+def token_major_attention_backward(
+    grad: Shape, query: Shape, key: Shape, value: Shape, *_: object, out: object, **__: object
+) -> Amount:
+    """As `attention_backward`, with the heads after the tokens."""
+    return attention_backward(grad, _heads_first(query), _heads_first(key), _heads_first(value), out=out)
 
 
 def _self_attention(tokens: int, keys: int, batch: int, width: int, heads: int, *, masked: bool) -> Amount:
@@ -71,7 +93,7 @@ def transformer_encoder_layer(
     inner = _self_attention(tokens, tokens, batch, width, heads, masked=mask is not None)
     rows, hidden = batch * tokens, wide_weight[0]
     activation = rows * hidden * (5 if use_gelu else 1)
-    norms = 2 * (8 * rows * width + 4 * rows)
+    norms = 2 * (7 * rows * width + 4 * rows)
     biases_and_residuals = rows * hidden + 3 * rows * width
     return Amount(
         macs=inner.macs + 2 * rows * width * hidden,

@@ -21,10 +21,10 @@ ARITHMETIC = (
     "atan2", "erf", "erfc", "erfinv", "lgamma", "digamma", "polygamma", "i0", "special_i0e", "special_i1",
     "special_i1e", "special_erfcx", "special_ndtri", "sign", "sgn", "floor", "ceil", "round", "trunc", "fmod",
     "remainder", "hypot", "copysign", "heaviside", "angle", "eq", "ne", "lt", "le", "gt", "ge", "relu", "clamp_min",
-    "clamp_max", "threshold", "hardshrink", "isnan", "isinf", "isfinite", "isposinf", "isneginf", "signbit",
-    "nan_to_num", "ldexp", "conj_physical", "_conj_physical",
+    "clamp_max", "threshold", "isnan", "isinf", "isfinite", "isposinf", "isneginf", "signbit",
+    "nan_to_num", "ldexp", "igamma", "igammac", "nextafter", "conj_physical", "_conj_physical",
 )  # fmt: skip
-"""One operation an element; ``hardshrink`` and ``threshold`` compare once and pick."""
+"""One operation an element; ``threshold`` compares and picks."""
 
 INTEGER_ONLY = (
     "logical_and", "logical_or", "logical_xor", "logical_not", "bitwise_and", "bitwise_or", "bitwise_xor",
@@ -34,6 +34,12 @@ INTEGER_ONLY = (
 """Conditions and bit patterns: element-wise, no floating-point operation."""
 
 COMPOSED = {
+    "_add_relu": 2,  # max(a + b, 0)
+    "celu": 7,  # max(x, 0) + min(α·(exp(x/α) − 1), 0)
+    "linalg_cross": 3,  # a·d − b·c
+    "fake_quantize_per_tensor_affine_cachemask": 7,  # (min(max(round(x/s) + z, low), high) − z)·s
+    "fake_quantize_per_channel_affine_cachemask": 7,
+    "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams": 7,
     "frac": 2,  # x − trunc(x)
     "lerp": 3,  # a + w·(b − a)
     "sinc": 3,  # sin(πx)/(πx)
@@ -55,9 +61,10 @@ COMPOSED = {
     "relu6": 2,  # min(max(x, 0), 6)
     "hardsigmoid": 4,  # min(max(x + 3, 0), 6) / 6
     "hardswish": 5,  # x·min(max(x + 3, 0), 6) / 6
-    "leaky_relu": 2,  # max(x, 0) + a·min(x, 0) as a comparison and a product
-    "_prelu_kernel": 2,  # the same, a trained
-    "rrelu_with_noise": 2,  # the same, a drawn
+    "leaky_relu": 2,  # x where x > 0, else a·x
+    "_prelu_kernel": 2,  # a is trained
+    "rrelu_with_noise": 2,  # a is drawn
+    "hardshrink": 2,  # x where |x| > λ
     "softshrink": 5,  # sign(x)·max(|x| − λ, 0)
     "glu": 5,  # a·sigmoid(b), for each element of the result
     "native_dropout": 2,  # x·mask·(1 / keep)
@@ -98,8 +105,9 @@ for _name in INTEGER_ONLY:
 
 def _scaled(name: str, default: object, argument: str) -> None:
     plain = "aten::" + name
+    forms = (plain,) if name == "rsub" else (plain, plain + "_")
 
-    @rule(f"{plain}.Tensor", f"{plain}_.Tensor", f"{plain}.Scalar", f"{plain}_.Scalar", kind=Kind.ELEMENTWISE)
+    @rule(*(f"{form}.{operand}" for form in forms for operand in ("Tensor", "Scalar")), kind=Kind.ELEMENTWISE)
     def scaled_sum(a: object, b: object, *scale: object, out: Shape, **options: object) -> Amount:
         """a ± alpha·b: one operation more where alpha is given."""
         alpha = scale[0] if scale else options.get(argument, default)

@@ -9,21 +9,25 @@ from convbench.measures.cost.amount import Amount, Shape, first_shape
 from convbench.measures.cost.table import Kind, rule
 
 # operations for each element: forward, backward
-_LOSSES = {
+_LOSSES: dict[str, tuple[int, int | None]] = {
     "mse_loss": (2, 3),  # (x − y)²; 2·(x − y)·g
     "smooth_l1_loss": (5, 5),  # |d| < β ? ½·d·d/β : |d| − ½·β
     "huber_loss": (5, 4),  # |d| < δ ? ½·d·d : δ·(|d| − ½·δ)
     "binary_cross_entropy": (7, 5),  # −(y·log p + (1 − y)·log(1 − p)); g·(p − y)/(p·(1 − p))
+    "binary_cross_entropy_with_logits": (11, None),  # (1 − y)·x + max(−x, 0) + log(1 + exp(−|x|))
     "soft_margin_loss": (5, 6),  # log(1 + exp(−y·x))
 }
 
 
-def _enter(name: str, each: int, each_backward: int) -> None:
+def _enter(name: str, each: int, each_backward: int | None) -> None:
     @rule(f"aten::{name}", kind=Kind.ELEMENTWISE)
     def loss(x: Shape, target: Shape, *rest: object, out: Shape) -> Amount:
         reduction = next((item for item in rest if type(item) is int), 1)
         reducing = {0: 0, 1: x.numel() + 1, 2: x.numel()}[reduction]
         return Amount(other_flops=each * x.numel() + reducing)
+
+    if each_backward is None:
+        return
 
     @rule(f"aten::{name}_backward", kind=Kind.ELEMENTWISE)
     def loss_backward(_grad: Shape, x: Shape, *_: object, out: object) -> Amount:

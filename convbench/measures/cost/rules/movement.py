@@ -26,7 +26,9 @@ zero_cost(
         "resize_as set_ _unsafe_view unsafe_split unsafe_split_with_sizes _reshape_alias _conj _neg_view lift "
         "lift_fresh _nested_tensor_size is_same_size _assert_async _assert_tensor_metadata sym_size sym_numel "
         "sym_stride sym_storage_offset sym_is_contiguous _functional_assert_async _version is_pinned "
-        "record_stream alias alias_copy squeeze_ unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
+        "record_stream alias _assert_scalar _functional_assert_scalar sym_constrain_range "
+        "sym_constrain_range_for_size _functional_sym_constrain_range _functional_sym_constrain_range_for_size "
+        "_make_dep_token squeeze_ unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
     ),
     reads=Reads.NOTHING,
     writes=False,
@@ -37,7 +39,8 @@ zero_cost(
         "zeros ones full zeros_like ones_like full_like new_zeros new_ones new_full fill zero scalar_tensor "
         "arange linspace logspace eye tril_indices triu_indices rand randn randint randperm rand_like randn_like "
         "randint_like normal uniform random bernoulli exponential geometric cauchy log_normal bartlett_window "
-        "hann_window hamming_window"
+        "hann_window hamming_window blackman_window kaiser_window fft_fftfreq fft_rfftfreq range poisson binomial "
+        "_standard_gamma _sample_dirichlet"
     ),
     reads=Reads.NOTHING,
 )
@@ -61,7 +64,10 @@ zero_cost(
         "_reshape_copy split_copy split_with_sizes_copy unbind_copy slice_copy select_copy diag_embed block_diag "
         "count_nonzero isin put _pad_packed_sequence _pack_padded_sequence repeat_interleave max_unpool2d "
         "max_unpool3d histc quantize_per_tensor dequantize _amp_update_scale _to_dense to_mkldnn "
-        "mkldnn_reorder_conv2d_weight clamp_like view_copy as_strided_copy"
+        "mkldnn_reorder_conv2d_weight view_copy as_strided_copy alias_copy detach_copy diagonal_copy "
+        "lift_fresh_copy narrow_copy squeeze_copy t_copy transpose_copy unsqueeze_copy values_copy "
+        "view_as_complex_copy _conj_copy _neg_view_copy _lazy_clone _chunk_cat _stack _is_all_true _is_any_true "
+        "allclose masked_scatter_backward frexp"
     )
 )
 zero_cost(("quantized::linear_prepack", "quantized::conv2d_prepack", "torchvision::nms"))
@@ -73,7 +79,7 @@ def index_add(_x: Shape, _dim: int, _index: Shape, source: Shape, *, alpha: obje
     return Amount(other_flops=source.numel() * (1 if alpha == 1 else 2) if out.is_float else 0)
 
 
-@rule("aten::scatter_add", "aten::scatter_reduce", "aten::scatter.reduce", kind=Kind.ELEMENTWISE)
+@rule("aten::scatter_add", "aten::scatter_reduce", "aten::scatter.reduce", "aten::index_reduce", kind=Kind.ELEMENTWISE)
 def scatter_add(_x: Shape, _dim: int, index: Shape, *_: object, out: Shape, **__: object) -> Amount:
     """One sum (or product, or comparison) for each index."""
     return Amount(other_flops=index.numel() if out.is_float else 0)
@@ -106,3 +112,15 @@ def embedding_bag(
     """Every row picked is added to its bag, weighted where weights are given; a mean divides (mode 1)."""
     each = 2 if per_sample_weights is not None else 1
     return Amount(other_flops=each * indices.numel() * weight[-1] + (out[0].numel() if mode == 1 else 0))
+
+
+@rule("aten::_embedding_bag_dense_backward", kind=Kind.ELEMENTWISE)
+def embedding_bag_backward(grad: Shape, indices: Shape, *_: object, out: object) -> Amount:
+    """Every row picked receives its bag's gradient, scaled: a product and a sum an element."""
+    return Amount(other_flops=2 * indices.numel() * grad[-1])
+
+
+@rule("aten::_embedding_bag_per_sample_weights_backward", kind=Kind.ELEMENTWISE)
+def embedding_bag_weights_backward(grad: Shape, _weight: Shape, indices: Shape, *_: object, out: object) -> Amount:
+    """Each weight's gradient is a product of its row and its bag's gradient."""
+    return Amount(other_flops=2 * indices.numel() * grad[-1])

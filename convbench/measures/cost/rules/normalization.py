@@ -2,8 +2,8 @@
 
 n is the number of elements; statistics are taken for each channel (batch norm) or each row (the others).
 A mean takes n sums and a quotient; a variance subtracts, squares and sums (3n) and divides. Batch norm folds
-statistics and weights into one scale and one shift a channel (2n to apply them); the row norms subtract the mean,
-multiply by the inverse deviation, and then by the weight and add the bias (n each).
+statistics and weights into one scale and one shift a channel (2n to apply them); the row norms multiply the centred
+elements, which the variance has formed, by the inverse deviation, then by the weight, and add the bias (n each).
 """
 
 from __future__ import annotations
@@ -97,8 +97,8 @@ def updated_batch_norm_backward(
 
 
 def _row_norm(n: int, rows: int, weight: Shape | None, bias: Shape | None) -> int:
-    """Mean (n, 1 a row), variance (3n, 1 a row), + ε and inverse root (2 a row), apply (2n), weights (n each)."""
-    return (6 + (weight is not None) + (bias is not None)) * n + 4 * rows
+    """Mean (n, 1 a row), variance (3n, 1 a row), + ε and inverse root (2 a row), apply (n), weights (n each)."""
+    return (5 + (weight is not None) + (bias is not None)) * n + 4 * rows
 
 
 def _row_norm_backward(n: int, rows: int, output_mask: Sequence[bool]) -> int:
@@ -111,7 +111,7 @@ def _row_norm_backward(n: int, rows: int, output_mask: Sequence[bool]) -> int:
 def layer_norm(
     x: Shape, normalized: Sequence[int], weight: Shape | None, bias: Shape | None, _eps: float, *, out: object
 ) -> Amount:
-    """8n with weight and bias, and 4 a row."""
+    """7n with weight and bias, and 4 a row."""
     n = x.numel()
     return Amount(other_flops=_row_norm(n, n // max(1, prod(normalized)), weight, bias))
 
@@ -180,3 +180,28 @@ def weight_norm(v: Shape, g: Shape, *_: object, out: object) -> Amount:
 def weight_norm_backward(grad: Shape, _v: Shape, g: Shape, *_: object, out: object) -> Amount:
     """Σ grad·v (2n); (grad − v·a)·b (3n); 4 a row for g's gradient, a and b."""
     return Amount(other_flops=5 * grad.numel() + 4 * g.numel())
+
+
+# Batch norm synchronised over devices: statistics here, the rest once they are joined.
+_SYNCHRONISED = {
+    "batch_norm_stats": 4,  # mean and variance
+    "batch_norm_elemt": 2,  # scale and shift
+    "batch_norm_backward_reduce": 4,  # Σg, Σg·d
+    "batch_norm_backward_elemt": 4,  # (g − mean(g) − k·d)·scale
+}
+
+
+def _synchronised(name: str, each: int) -> None:
+    @rule(f"aten::{name}", kind=Kind.ELEMENTWISE)
+    def per_element(x: Shape, *_: object, out: object) -> Amount:
+        return Amount(other_flops=each * x.numel())
+
+
+for _name, _each in _SYNCHRONISED.items():
+    _synchronised(_name, _each)
+
+
+@rule("aten::batch_norm_gather_stats", "aten::batch_norm_gather_stats_with_counts", kind=Kind.ELEMENTWISE)
+def joined_statistics(_x: Shape, means: Shape, *_: object, out: object) -> Amount:
+    """Weighted mean and variance over devices: six operations for each device's channel."""
+    return Amount(other_flops=6 * means.numel())

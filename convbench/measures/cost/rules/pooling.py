@@ -65,7 +65,7 @@ rule("aten::avg_pool1d", kind=Kind.ELEMENTWISE)(_average_pool(1))
 
 
 @rule(
-    "aten::max_pool2d_with_indices_backward", "aten::max_pool3d_with_indices_backward",
+    "aten::max_pool2d_with_indices_backward", "aten::max_pool2d_backward", "aten::max_pool3d_with_indices_backward",
     "aten::adaptive_max_pool2d_backward", "aten::adaptive_max_pool3d_backward",
     "aten::fractional_max_pool2d_backward", "aten::fractional_max_pool3d_backward", kind=Kind.ELEMENTWISE,
 )  # fmt: skip
@@ -84,7 +84,7 @@ def adaptive_window_elements(x: Shape, pooled: Shape, rank: int) -> int:
 
 
 def _adaptive(rank: int) -> None:
-    @rule(f"aten::_adaptive_avg_pool{rank}d", kind=Kind.ELEMENTWISE)
+    @rule(f"aten::_adaptive_avg_pool{rank}d", f"aten::adaptive_avg_pool{rank}d", kind=Kind.ELEMENTWISE)
     def average(x: Shape, *_: object, out: Shape) -> Amount:
         return Amount(other_flops=adaptive_window_elements(x, out, rank) + out.numel())
 

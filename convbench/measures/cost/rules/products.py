@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from convbench.measures.cost.amount import Amount, Shape
@@ -19,7 +20,10 @@ def _added(out: Shape, beta: object, alpha: object) -> int:
     return (int(beta != 0) + scalings) * out.numel() * (2 if out.dtype.is_complex else 1)
 
 
-@rule("aten::mm", "aten::bmm", "aten::_int_mm", "aten::mv", "aten::dot", "aten::vdot", "aten::_scaled_mm")
+@rule(
+    "aten::mm", "aten::bmm", "aten::_int_mm", "aten::mv", "aten::dot", "aten::vdot", "aten::_scaled_mm",
+    "aten::_scaled_mm_v2", "aten::_weight_int8pack_mm", "aten::_weight_int4pack_mm", "aten::_dyn_quant_matmul_4bit",
+)  # fmt: skip
 def matrix_product(a: Shape, *_: object, out: object, **__: object) -> Amount:
     """Each output element sums over the last dimension of the first factor: out.numel() · k."""
     result = out if isinstance(out, Shape) else a[:0]
@@ -47,7 +51,7 @@ def added_outer_product(_: Shape, a: Shape, __: Shape, *, beta: object = 1, alph
     return Amount(macs=real_macs(out.numel(), a), other_flops=scalings * out.numel())
 
 
-@rule("aten::linear", "aten::mkldnn_linear", "aten::_mkl_linear")
+@rule("aten::linear", "aten::mkldnn_linear")
 def linear(x: Shape, weight: Shape, bias: Shape | None = None, *_: object, out: Shape) -> Amount:
     """Backends that keep the layer whole; elsewhere it arrives as `addmm` or `mm`."""
     return Amount(macs=real_macs(out.numel() * x[-1], x), other_flops=out.numel() if bias is not None else 0)
@@ -76,3 +80,30 @@ def trilinear(
             sizes[axis] = max(sizes[axis], size)
     terms = prod(sizes)
     return Amount(macs=real_macs(terms, a), other_flops=terms)
+
+
+@rule("aten::linear_backward")
+def linear_backward(x: Shape, grad: Shape, _weight: Shape, output_mask: Sequence[bool], *, out: object) -> Amount:
+    """The forward's count for the gradient of the input and for that of the weight; the bias gradient sums rows."""
+    asked = int(output_mask[0]) + int(output_mask[1])
+    return Amount(macs=asked * grad.numel() * x[-1], other_flops=grad.numel() if output_mask[2] else 0)
+
+
+@rule("aten::_grouped_mm", "aten::_scaled_grouped_mm")
+def grouped_product(a: Shape, b: Shape, *_: object, out: Shape, **__: object) -> Amount:
+    """Groups share out the rows (or columns) of one factor, or, where both are matrices, the terms of the sums."""
+    if len(a) == len(b) == 2:
+        return Amount(macs=out[-2] * out[-1] * a[-1])
+    return Amount(macs=out.numel() * a[-1])
+
+
+@rule("aten::affine_grid_generator")
+def affine_grid(theta: Shape, *_: object, out: Shape) -> Amount:
+    """Each coordinate is a row of the transformation times a homogeneous position."""
+    return Amount(macs=out.numel() * theta[-1])
+
+
+@rule("aten::_euclidean_dist")
+def euclidean_distance(a: Shape, b: Shape, *, out: Shape) -> Amount:
+    """|x|² + |y|² − 2·x·y as one product of rows lengthened by two; squares and sums, scaling, a maximum and a root."""
+    return Amount(macs=out.numel() * (a[-1] + 2), other_flops=2 * (a.numel() + b.numel()) + a.numel() + 2 * out.numel())

@@ -46,6 +46,16 @@ def whole_stack(
     return Amount(macs=steps * sum(weight.numel() for weight in matrices), other_flops=steps * units * _STEP[mode])
 
 
+@rule("aten::_cudnn_rnn_backward", "aten::miopen_rnn_backward")
+def whole_stack_backward(
+    x: Shape, weights: Sequence[Shape], stride0: int, packed: object, hx: Shape, cx: object, _output: Shape,
+    _grad_output: object, _grad_hidden: object, _grad_cell: object, mode: int, hidden: int, *_: object, out: object,
+) -> Amount:  # fmt: skip
+    """Each matrix's gradient and each operand's: twice the forward."""
+    forward = whole_stack(x, weights, stride0, packed, hx, cx, mode, hidden, out=out)
+    return Amount(macs=2 * forward.macs, other_flops=2 * forward.other_flops)
+
+
 def _gates(mode: int) -> int:
     return {2: 4, 3: 3}.get(mode, 1)
 

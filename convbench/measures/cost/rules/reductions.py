@@ -38,6 +38,8 @@ REDUCTIONS = {
     "cummax": (1, 0),
     "cummin": (1, 0),
     "logcumsumexp": (4, 0),
+    "_logcumsumexp": (4, 0),
+    "_masked_softmax": (6, 0),
 }
 
 
@@ -72,10 +74,22 @@ def vector_norm(x: Shape, order: object = 2, *_: object, out: Shape, **__: objec
     return Amount(other_flops=3 * x.numel() + out.numel())
 
 
+@rule("aten::trace", kind=Kind.ELEMENTWISE)
+def trace(x: Shape, *, out: object) -> Amount:
+    """A sum over the diagonal."""
+    return Amount(other_flops=min(x) if x.is_float else 0)
+
+
 @rule("aten::_cdist_forward", kind=Kind.ELEMENTWISE)
 def pairwise_distance(a: Shape, _b: Shape, *_: object, out: Shape) -> Amount:
     """Subtract, raise, sum for each component of each pair, and a root."""
     return Amount(other_flops=out.numel() * (3 * a[-1] + 1))
+
+
+@rule("aten::_cdist_backward", kind=Kind.ELEMENTWISE)
+def pairwise_distance_backward(grad: Shape, a: Shape, *_: object, out: object) -> Amount:
+    """For each component of each pair: the difference, its share of the distance, times g, summed."""
+    return Amount(other_flops=4 * grad.numel() * a[-1])
 
 
 def _fft(result: int, length: int, real: bool) -> int:
