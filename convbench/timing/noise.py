@@ -22,7 +22,7 @@ _INTERRUPTED = 1.1  # wall over CPU time
 class Disturbance:
     """Shares, between 0 and 1, of what disturbed a target's samples in one process; None where it cannot be known.
 
-    interrupted: samples whose wall time is over 1.1 times the CPU time of their thread.
+    interrupted: turns whose wall time is over 1.1 times the CPU time of their thread.
     faults: of the time of a call that went into page faults; faults_per_call: how many those were.
     steal: of the machine's processor time that the hypervisor gave to others.
     switches_per_sample: times that the process was taken off its processor.
@@ -34,22 +34,18 @@ class Disturbance:
     steal: float | None
     switches_per_sample: float
 
-    @property
-    def share(self) -> float:
-        """The largest of the shares."""
-        return max(self.interrupted or 0.0, self.faults, self.steal or 0.0)
-
 
 def disturbance(samples: Sequence[Sample], repeats: int, fault_cost_ns: float, steal: float | None) -> Disturbance:
     """What disturbed ``samples``, each of ``repeats`` calls. fault_cost_ns: the time that a page fault takes here."""
-    wall = np.array([sample.wall_ns for sample in samples])
-    faults = sum(sample.faults for sample in samples)
+    turns = np.array([sample.turn_ns for sample in samples])
     timed = [sample.cpu_ns for sample in samples if sample.cpu_ns is not None]
-    interrupted = float(np.mean(wall > _INTERRUPTED * np.array(timed))) if len(timed) == len(wall) else None
+    interrupted = float(np.mean(turns > _INTERRUPTED * np.array(timed))) if len(timed) == len(turns) else None
+    faults = sum(sample.faults for sample in samples)
+    calls = len(samples) * (repeats + 1)  # the priming call counts
     return Disturbance(
         interrupted=interrupted,
-        faults=min(1.0, faults * fault_cost_ns / float(wall.sum())),
-        faults_per_call=faults / (len(samples) * repeats),
+        faults=min(1.0, faults * fault_cost_ns / max(1.0, float(turns.sum()))),
+        faults_per_call=faults / calls,
         steal=steal,
         switches_per_sample=sum(sample.switches for sample in samples) / len(samples),
     )

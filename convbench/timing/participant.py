@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import torch
 
 from convbench.case import Case
+from convbench.errors import ConvbenchError
 from convbench.subject import make_subject
 from convbench.timing.accelerator import capture, graph_clock, host_clock
 from convbench.timing.calls import Guard, make_call
@@ -87,7 +88,7 @@ def repeats(clock: Clock, warmed: WarmUp) -> int:
 
 def failure(error: Exception) -> tuple[Status, str]:
     """The status of a target whose own code raised ``error``, and the reason in one line."""
-    text = f"{type(error).__name__}: {_short(error)}"
+    text = str(error) if isinstance(error, ConvbenchError) else f"{type(error).__name__}: {_short(error)}"
     out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
         isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
     )

@@ -116,6 +116,7 @@ def test_a_control_beyond_the_margin_withholds_every_verdict() -> None:
     assert ratio.withheld is not None
     assert "1.051× [1.050, 1.052]" in ratio.withheld
     assert {latency.noise for latency in comparison.latencies} == {"invalid"}
+    assert all("two instances of one target differ" in latency.notes[0] for latency in comparison.latencies)
 
 
 def test_without_a_control_there_is_no_verdict() -> None:

@@ -22,6 +22,7 @@ from convbench.measures.latency import (
     compare_latency,
     measure,
     measure_latency,
+    start_workers,
 )
 from convbench.registry import _runtime
 from tests.timing.targets import Plain
@@ -50,6 +51,13 @@ def test_one_case_from_two_processes() -> None:
     assert latency.device is None
     assert {progress.process for progress in told} == {1, 2}
     assert {"building", "warming up", "measuring"} <= {progress.phase for progress in told}
+
+
+def test_processes_may_come_up_while_the_caller_does_other_things() -> None:
+    with start_workers(case(), QUICK) as pool:
+        assert pool.waiting == 1
+        assert measure_latency(case(), QUICK, pool=pool).status == "ok"
+        assert pool.waiting == 0
 
 
 def test_bad_targets_have_a_status_and_the_others_their_figures() -> None:

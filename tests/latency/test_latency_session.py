@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from convbench.case import Case
-from convbench.measures.latency import session as module
+from convbench.measures.latency import pool as module
+from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.session import Session
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.run.process import WorkerCrash, WorkerTimeout
@@ -29,6 +30,7 @@ class Stage:
         self.scenes: list[Scene] = []
         self.orders: list[Order] = []
         self.started = self.prepared = self.ended = 0
+        self.log: list[str] = []
 
 
 @pytest.fixture
@@ -50,11 +52,13 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
             assert job == "latency"
             stage.prepared += 1
 
-        def wait_ready(self, timeout_s: float) -> None: ...
+        def wait_ready(self, timeout_s: float) -> None:
+            stage.log.append("ready")
 
         def run(self, request: Mapping[str, Any], *, timeout_s: float, on_message: Say) -> Any:
             order = Order.from_request(request)
             stage.orders.append(order)
+            stage.log.append("run")
             scene = stage.scenes.pop(0) if stage.scenes else usual
             return scene(order, on_message).to_json()
 
@@ -99,8 +103,9 @@ def play(
     count: int, replicates: int = 3, baseline: int = 0, tell: Callable[[Progress], None] = lambda _: None
 ) -> Session:
     cases = [Case("saved:module.pt", size=index + 1) for index in range(count)]
-    session = Session(cases, baseline, LatencySettings(), replicates, tell)
-    session.run()
+    with Pool(1, replicates) as pool:
+        session = Session(cases, baseline, LatencySettings(), replicates, pool, tell)
+        session.run()
     return session
 
 
@@ -241,6 +246,18 @@ def test_progress_tells_where_it_is(stage: Stage) -> None:
         "process 1/1: measuring, 40 rounds",
         "process 1/1: measuring the module, 100 rounds, 2 ms [2, 2], 1.105× [1.105, 1.105]",
     ]
+
+
+def test_none_starts_up_while_another_measures(stage: Stage) -> None:
+    play(2, replicates=4)
+    assert stage.log == ["ready"] * 4 + ["run"] * 4
+
+
+def test_at_most_five_wait_at_a_time(stage: Stage) -> None:
+    with Pool(1, 8) as pool:
+        assert pool.waiting == stage.started == 5
+    play(2, replicates=8)
+    assert stage.started == stage.prepared == 5 + 8
 
 
 def test_nothing_is_left_behind(stage: Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

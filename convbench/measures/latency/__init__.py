@@ -1,6 +1,6 @@
 """Latency: how long one call takes, and whether one target is faster than another."""
 
-from convbench.measures.latency.measure import compare_latency, measure_latency
+from convbench.measures.latency.measure import compare_latency, measure_latency, start_workers
 from convbench.measures.latency.result import (
     Control,
     DeviceLatency,
@@ -22,4 +22,5 @@ __all__ = [
     "Ratio",
     "compare_latency",
     "measure_latency",
+    "start_workers",
 ]

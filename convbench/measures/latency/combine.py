@@ -34,7 +34,7 @@ class Gathered:
 def comparison_of(gathered: Gathered, count: int, baseline: int, settings: LatencySettings) -> LatencyComparison:
     """The report on ``count`` targets, ratios to the one at ``baseline``."""
     control = replicate(gathered.controls) if gathered.controls else None
-    broken = _beyond(control, settings.margin)
+    broken = _broken(control, settings.margin)
     latencies = tuple(_latency(gathered, index, broken, settings) for index in range(count))
     margin = settings.margin if control is None else max(settings.margin, math.expm1(_CONTROL_FACTOR * _upper(control)))
     paired = {index: replicate(found) for index in range(count) if (found := _log_ratios(gathered, index, baseline))}
@@ -59,7 +59,7 @@ def comparison_of(gathered: Gathered, count: int, baseline: int, settings: Laten
     )
 
 
-def _latency(gathered: Gathered, index: int, broken: bool, settings: LatencySettings) -> Latency:
+def _latency(gathered: Gathered, index: int, broken: str | None, settings: LatencySettings) -> Latency:
     failed = gathered.failures.get(index)
     timings = [timing for timing in gathered.timings.get(index, ()) if timing.eager is not None]
     if failed is not None:
@@ -87,7 +87,15 @@ def _latency(gathered: Gathered, index: int, broken: bool, settings: LatencySett
         calls_per_sample=timings[0].calls_per_sample,
         kernels=next((timing.kernels for timing in timings if timing.kernels), ()),
         device=_device(timings, middle.centre, settings),
-        notes=(*_explanations(shares, timings), *dict.fromkeys(note for timing in timings for note in timing.notes)),
+        notes=tuple(
+            dict.fromkeys(
+                [
+                    *([broken] if broken else []),
+                    *_explanations(shares, timings),
+                    *(note for timing in timings for note in timing.notes),
+                ]
+            )
+        ),
         status="interrupted" if gathered.interrupted else "ok",
         error="interrupted before all processes were done" if gathered.interrupted else None,
     )
@@ -165,25 +173,27 @@ def _ratio(
     )
 
 
-def _withheld(pair: Sequence[Latency], control: Interval | None, broken: bool) -> str | None:
+def _withheld(pair: Sequence[Latency], control: Interval | None, broken: str | None) -> str | None:
     """Why there can be no verdict on a target and its baseline, if so."""
     if control is None:
         return "no verdict: no second instance of the baseline could be measured beside it"
     if broken:
-        bounds = control.exp
-        return (
-            "no verdict: two instances of the baseline itself differ beyond the margin here "
-            f"({bounds.centre:.3f}× [{bounds.low:.3f}, {bounds.high:.3f}])"
-        )
+        return f"no verdict: {broken}"
     if "invalid" in (latency.noise for latency in pair):
         return f"no verdict: at least {INVALID:.0%} of the samples were disturbed; measure on an idle machine"
     return None
 
 
-def _beyond(control: Interval | None, margin: float) -> bool:
-    """Whether the control's whole interval lies beyond the margin."""
+def _broken(control: Interval | None, margin: float) -> str | None:
+    """What to say where the control's whole interval lies beyond the margin."""
     limit = math.log1p(margin)
-    return control is not None and (control.low > limit or control.high < -limit)
+    if control is None or (-limit <= control.high and control.low <= limit):
+        return None
+    bounds = control.exp
+    return (
+        "two instances of one target differ beyond the margin here "
+        f"({bounds.centre:.3f}× [{bounds.low:.3f}, {bounds.high:.3f}])"
+    )
 
 
 def _upper(control: Interval) -> float:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
+from dataclasses import replace
 
 from convbench import errors
 from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.measures.latency.combine import Gathered, comparison_of
 from convbench.measures.latency.instructions import compare_instructions
+from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted
 from convbench.measures.latency.session import Session, Tell
 from convbench.measures.latency.settings import LatencySettings, Progress
+from convbench.registry import resolve
 
 _PROFILE_PROCESSES = 3
 _COMPARE_PROCESSES = 5
@@ -22,7 +26,18 @@ _BUSY_FOR_S = 0.2
 def _silent(_: Progress) -> None: ...
 
 
-def measure_latency(case: Case, settings: LatencySettings | None = None, progress: Tell | None = None) -> Latency:
+def start_workers(case: Case, settings: LatencySettings | None = None) -> Pool:
+    """The processes that `measure_latency` of ``case`` will use: they come up while the caller does other things.
+
+    A context manager; give it to `measure_latency` as ``pool``.
+    """
+    settings = settings or LatencySettings()
+    return Pool(case.threads, settings.replicates(_PROFILE_PROCESSES))
+
+
+def measure_latency(
+    case: Case, settings: LatencySettings | None = None, progress: Tell | None = None, pool: Pool | None = None
+) -> Latency:
     """Time of one call of ``case``, from fresh processes that time nothing else but a second instance of it.
 
     A target that fails while it is timed gives a `Latency` whose ``status`` and ``error`` say why.
@@ -30,8 +45,9 @@ def measure_latency(case: Case, settings: LatencySettings | None = None, progres
     nothing, and for more threads than there are idle cores; LatencyInterrupted on Ctrl-C.
     """
     settings = settings or LatencySettings()
-    comparison = _compare([case], 0, settings, _PROFILE_PROCESSES, progress)
-    return comparison.latencies[0]
+    comparison = _compare([case], 0, settings, _PROFILE_PROCESSES, progress, pool)
+    (latency,) = comparison.latencies
+    return replace(latency, notes=(*latency.notes, *comparison.notes))
 
 
 def compare_latency(
@@ -47,18 +63,27 @@ def compare_latency(
     settings = settings or LatencySettings()
     if not 0 <= baseline < len(cases):
         raise UsageError(f"baseline {baseline} is not the index of one of {len(cases)} cases")
-    return _compare(cases, baseline, settings, _COMPARE_PROCESSES, progress)
+    return _compare(cases, baseline, settings, _COMPARE_PROCESSES, progress, None)
 
 
 def _compare(
-    cases: Sequence[Case], baseline: int, settings: LatencySettings, processes: int, progress: Tell | None
+    cases: Sequence[Case],
+    baseline: int,
+    settings: LatencySettings,
+    processes: int,
+    progress: Tell | None,
+    pool: Pool | None,
 ) -> LatencyComparison:
-    _require_one_machine(cases)
+    _require_comparable(cases)
     tell = progress or _silent
     if settings.metric == "instructions":
         return compare_instructions(cases, baseline, settings, tell)
-    _require_idle_cores(cases[0].threads, settings.force_threads)
-    gathered = Session(cases, baseline, settings, settings.replicates(processes), tell).run()
+    threads, replicates = cases[0].threads, settings.replicates(processes)
+    if pool is not None:
+        pool.wait_ready()  # or its own processes would keep the cores busy
+    _require_idle_cores(threads, settings.force_threads)
+    with nullcontext(pool) if pool is not None else Pool(threads, replicates) as workers:
+        gathered = Session(cases, baseline, settings, replicates, workers, tell).run()
     if len(cases) == 1:
         _raise_usage_error(gathered)
     comparison = comparison_of(gathered, len(cases), baseline, settings)
@@ -67,11 +92,14 @@ def _compare(
     return comparison
 
 
-def _require_one_machine(cases: Sequence[Case]) -> None:
+def _require_comparable(cases: Sequence[Case]) -> None:
     for name in ("device", "threads"):
         values = sorted({str(getattr(case, name)) for case in cases})
         if len(values) > 1:
             raise UsageError(f"cases timed in the same rounds must share their {name}, got {' and '.join(values)}")
+    for case in cases:
+        if not case.target.startswith("saved:"):
+            resolve(case.target)
     if cases[0].device_type == "meta":
         raise UsageError("nothing is computed on the meta device, so that it has no latency; use --device cpu")
 
@@ -102,4 +130,4 @@ def _raise_usage_error(gathered: Gathered) -> None:
     for failed in gathered.failures.values():
         kind = getattr(errors, failed.error_type or "", None)
         if isinstance(kind, type) and issubclass(kind, UsageError):
-            raise kind.__new__(kind, (failed.error or "").removeprefix(f"{failed.error_type}: "))
+            raise kind.__new__(kind, failed.error or "")

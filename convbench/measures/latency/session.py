@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from convbench.case import Case
 from convbench.measures.latency.combine import Gathered
+from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.portable import portable
 from convbench.measures.latency.settings import LatencySettings, Progress
-from convbench.run.process import Worker, WorkerCrash, WorkerTimeout, timing_environment
+from convbench.run.process import WorkerCrash, WorkerTimeout
 from convbench.statistics import Interval
 from convbench.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.timing.order import Order
 from convbench.timing.result import ProcessTiming, Status, TargetTiming
 
 Tell = Callable[[Progress], None]
-
-_START_S = 300.0
-_WAITING_AT_MOST = 5
-_WAITING_BYTES = 2**30
 
 
 @dataclass(slots=True)
@@ -38,11 +32,11 @@ class Session:
     baseline: int
     settings: LatencySettings
     replicates: int
+    pool: Pool
     tell: Tell
     gathered: Gathered = field(default_factory=Gathered)
     groups: list[list[int]] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
-    _waiting: list[Worker] = field(default_factory=list)
     _look: ProcessTiming | None = None
 
     def run(self) -> Gathered:
@@ -50,31 +44,32 @@ class Session:
         others = [index for index in range(len(self.cases)) if index != self.baseline]
         self.groups = [[self.baseline, *others]]
         self._names = ["the module" if case.target.startswith("saved:") else case.target for case in self.cases]
-        with TemporaryDirectory(prefix="convbench-") as folder, ExitStack() as stack:
-            self.cases = [portable(case, Path(folder)) for case in self.cases]
-            try:
-                self._start_workers(stack, Path(folder))
-                for number in range(self.replicates):
-                    self._replicate(number, Path(folder))
-            except KeyboardInterrupt:
-                self.gathered.interrupted = True
-                if self._look is not None:
-                    self._keep(self._look)
+        self.cases = [portable(case, self.pool.folder) for case in self.cases]
+        try:
+            count = self.pool.waiting
+            self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))
+            self.pool.wait_ready()
+            for number in range(self.replicates):
+                self._replicate(number)
+        except KeyboardInterrupt:
+            self.gathered.interrupted = True
+            if self._look is not None:
+                self._keep(self._look)
         return self.gathered
 
-    def _replicate(self, number: int, folder: Path) -> None:
+    def _replicate(self, number: int) -> None:
         at = 0
         while at < len(self.groups):  # a group that memory has no room for splits while it is measured
-            self._measure_group(at, number, folder)
+            self._measure_group(at, number)
             at += 1
 
-    def _measure_group(self, at: int, number: int, folder: Path) -> None:
+    def _measure_group(self, at: int, number: int) -> None:
         """Measure one group; a target that hangs or takes the process with it is left out, and the rest redone."""
         while members := [index for index in self.groups[at] if index not in self.gathered.failures]:
-            beacon = folder / "beacon"
+            beacon = self.pool.folder / "beacon"
             Beacon.create(beacon)
             try:
-                timing = self._ask(self._order(members, number, beacon), number, folder)
+                timing = self._ask(self._order(members, number, beacon), number)
             except (WorkerTimeout, WorkerCrash) as error:
                 self._look = None
                 self._blame(Beacon.read(beacon), at, members, error)
@@ -101,13 +96,13 @@ class Session:
             beacon=beacon,
         )
 
-    def _ask(self, order: Order, number: int, folder: Path) -> ProcessTiming:
+    def _ask(self, order: Order, number: int) -> ProcessTiming:
         def hear(message: Mapping[str, Any]) -> None:
             if "look" in message:
                 self._look = ProcessTiming.from_json(message["look"])
             self.tell(self._progress(message, number))
 
-        with self._worker(folder) as worker:
+        with self.pool.worker() as worker:
             answer = worker.run(order.to_request(), timeout_s=self.settings.timeout_s, on_message=hear)
         return ProcessTiming.from_json(answer)
 
@@ -138,39 +133,6 @@ class Session:
             f"one call took over {self.settings.timeout_s:g} s and was stopped" if status == "timeout" else str(error)
         )
         self.gathered.failures[index] = TargetTiming(status, reason, type(error).__name__)
-
-    def _start_workers(self, stack: ExitStack, folder: Path) -> None:
-        """Bring up the processes side by side while nothing is measured; each then waits for its turn."""
-        import psutil
-
-        room = int(psutil.virtual_memory().available) // (2 * _WAITING_BYTES)
-        count = max(1, min(self.replicates, _WAITING_AT_MOST, room))
-        self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))
-        for _ in range(count):
-            self._waiting.append(stack.enter_context(self._started(folder)))
-        for worker in self._waiting:
-            worker.wait_ready(_START_S)
-
-    def _started(self, folder: Path) -> Worker:
-        worker = Worker(env=self._environment(folder))
-        worker.prepare("latency")
-        return worker
-
-    @contextmanager
-    def _worker(self, folder: Path) -> Iterator[Worker]:
-        """One that is ready: its start-up is no part of what a target may take."""
-        if self._waiting:
-            with self._waiting.pop(0) as worker:
-                yield worker
-            return
-        with self._started(folder) as worker:
-            worker.wait_ready(_START_S)
-            yield worker
-
-    def _environment(self, folder: Path) -> dict[str, str]:
-        """Compiled code goes into a cache of this measurement's own, so that compile times are of an empty one."""
-        cache = {"TORCHINDUCTOR_CACHE_DIR": os.fspath(folder / "inductor")}
-        return {**timing_environment(self.cases[self.baseline].threads), **cache}
 
     def _progress(self, message: Mapping[str, Any], number: int) -> Progress:
         where = (number + 1, self.replicates)

@@ -1,0 +1,77 @@
+"""Worker processes that come up side by side while nothing is measured, and wait for their turn."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from convbench.run.process import Worker, timing_environment
+
+_START_S = 300.0
+_WAITING_AT_MOST = 5
+_WAITING_BYTES = 2**30
+
+
+class Pool:
+    """Fresh processes for one measurement, and a folder of its own; a context manager, which ends them all.
+
+    Importing torch takes a process longer than a small measurement: made early, the pool imports while the caller does
+    other things. At most five wait at a time, fewer where memory is short; the others start when they are wanted.
+    """
+
+    def __init__(self, threads: int, count: int) -> None:
+        self._threads = threads
+        self._stack = ExitStack()
+        self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="convbench-")))
+        self._waiting = [self._stack.enter_context(self._started()) for _ in range(min(count, _room()))]
+        self._ready = False
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self._stack.close()
+
+    @property
+    def waiting(self) -> int:
+        """How many processes have been started and not yet used."""
+        return len(self._waiting)
+
+    def wait_ready(self) -> None:
+        """Block until all have imported what they need, so that none does so while another measures."""
+        if not self._ready:
+            for worker in self._waiting:
+                worker.wait_ready(_START_S)
+            self._ready = True
+
+    @contextmanager
+    def worker(self) -> Iterator[Worker]:
+        """The next one, ready: its start-up is no part of the time that a target may take."""
+        self.wait_ready()
+        if self._waiting:
+            with self._waiting.pop(0) as worker:
+                yield worker
+            return
+        with self._started() as worker:
+            worker.wait_ready(_START_S)
+            yield worker
+
+    def _started(self) -> Worker:
+        worker = Worker(env=self._environment())
+        worker.prepare("latency")
+        return worker
+
+    def _environment(self) -> dict[str, str]:
+        """Compiled code goes into a cache of this measurement's own, so that compile times are of an empty one."""
+        cache = {"TORCHINDUCTOR_CACHE_DIR": os.fspath(self.folder / "inductor")}
+        return {**timing_environment(self._threads), **cache}
+
+
+def _room() -> int:
+    import psutil
+
+    available = int(psutil.virtual_memory().available)
+    return max(1, min(_WAITING_AT_MOST, available // (2 * _WAITING_BYTES)))
