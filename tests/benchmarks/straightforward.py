@@ -1,12 +1,25 @@
-"""Straightforward forms of the blocks' operators, written as their definitions read, to time the real ones against."""
+"""Straightforward forms of the blocks and networks, written as their definitions read, to time against."""
 
 from __future__ import annotations
+
+import copy
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from convblocks import MRFA, DRConv
+from convblocks import (
+    MRFA,
+    Conv2FormerBlock,
+    DeformableConv,
+    DRConv,
+    LayerNorm2d,
+    PyConv2,
+    PyConv3,
+    PyConv4,
+    UniConvNetBlock,
+)
+from convblocks.networks.drconv_shufflenetv2 import RegionConvBNReLU
 
 
 class SixTemporariesNorm(nn.Module):
@@ -46,12 +59,16 @@ def concatenate(levels: list[nn.Module], x: Tensor) -> Tensor:
 
 def all_regions(block: DRConv, x: Tensor) -> Tensor:
     """DRConv with every region's filter at every pixel, and the one-hot guide as a mask."""
-    batch, channels = x.shape[:2]
-    k, regions, out = block.kernel_size, block.regions, block.out_channels
-    filters = block.conv_kernel(x).reshape(batch * regions * out, channels, k, k)
-    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), filters, None, block.stride, block.padding, groups=batch)
+    size = (block.kernel_size, block.kernel_size)
+    filters = block.conv_kernel(x).view(x.shape[0], block.regions, block.out_channels, x.shape[1], *size)
+    return every_filter(x, filters, block.conv_guide(x), block.stride, block.padding)
+
+
+def every_filter(x: Tensor, filters: Tensor, guide: Tensor, stride: int, padding: int) -> Tensor:
+    """A region-aware conv that evaluates all filters and masks them; filters: (N, regions, out, in, k, k)."""
+    batch, regions, out = filters.shape[:3]
+    y = F.conv2d(x.reshape(1, -1, *x.shape[2:]), filters.flatten(0, 2), None, stride, padding, groups=batch)
     y = y.view(batch, regions, out, *y.shape[2:])
-    guide = block.conv_guide(x)
     one_hot = torch.zeros_like(guide).scatter_(1, guide.argmax(1, keepdim=True), 1)
     return (y * one_hot.unsqueeze(2)).sum(1)
 
@@ -70,3 +87,78 @@ def grid_sampling(value: Tensor, offset: Tensor, mask: Tensor, groups: int) -> T
     sampled = F.grid_sample(images, grid, align_corners=False)
     masks = mask.view(batch, height * width, groups, 9).transpose(1, 2).reshape(batch * groups, 1, -1, 9)
     return (sampled * masks).sum(-1).view(batch, channels, height, width).permute(0, 2, 3, 1)
+
+
+class _StraightUniConvNetBlock(UniConvNetBlock):
+    """Residuals as a product and a sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.layer_scale[:, None, None] * self.attn(x)
+        x = x.permute(0, 2, 3, 1)
+        x = x + self.gamma1 * self.dcn(self.norm1(x))
+        x = x + self.gamma2 * self.mlp(self.norm2(x))
+        return x.permute(0, 3, 1, 2)
+
+
+class _StraightDeformableConv(DeformableConv):
+    """Sampling through grid_sample."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        local = self.dw_conv(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
+        y = grid_sampling(self.input_proj(x), self.offset(local), self.mask(local), self.groups)
+        return self.output_proj(y)
+
+
+class _StraightConv2FormerBlock(Conv2FormerBlock):
+    """Residuals as a product and a sum."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.layer_scale_1[:, None, None] * self.attn(x)
+        return x + self.layer_scale_2[:, None, None] * self.mlp(x)
+
+
+class _StraightPyConv4(PyConv4):
+    """Levels on the input as it comes."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return concatenate(list(self.level_modules()), x)
+
+
+class _StraightPyConv3(PyConv3):
+    forward = _StraightPyConv4.forward
+
+
+class _StraightPyConv2(PyConv2):
+    forward = _StraightPyConv4.forward
+
+
+class _StraightRegionConv(RegionConvBNReLU):
+    """Every region's filter at every pixel, and the one-hot guide as a mask."""
+
+    def forward(self, x: Tensor, guide: Tensor) -> Tensor:
+        if guide.shape[2:] != x.shape[2:]:
+            guide = F.interpolate(guide, size=x.shape[2:], mode="nearest")
+        return self.act(self.bn(every_filter(x, self.conv(x), guide, 1, 0)))
+
+
+_STRAIGHT: dict[type[nn.Module], type[nn.Module]] = {
+    UniConvNetBlock: _StraightUniConvNetBlock,
+    DeformableConv: _StraightDeformableConv,
+    Conv2FormerBlock: _StraightConv2FormerBlock,
+    PyConv4: _StraightPyConv4,
+    PyConv3: _StraightPyConv3,
+    PyConv2: _StraightPyConv2,
+    RegionConvBNReLU: _StraightRegionConv,
+}
+
+
+def network(model: nn.Module) -> nn.Module:
+    """A copy of the network in which every part has its straightforward form."""
+    twin = copy.deepcopy(model)
+    for module in list(twin.modules()):
+        if type(module) in _STRAIGHT:
+            module.__class__ = _STRAIGHT[type(module)]
+        for name, child in module.named_children():
+            if isinstance(child, LayerNorm2d):
+                setattr(module, name, SixTemporariesNorm(child))
+    return twin

@@ -33,7 +33,7 @@ class _ConvBN(nn.Module):
         return y
 
 
-class _RegionConvBNReLU(nn.Module):
+class RegionConvBNReLU(nn.Module):
     """Region-aware 1×1 conv of mixed experts under a given guide, batch norm, ReLU."""
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -64,9 +64,9 @@ class ShuffleBlock(nn.Module):
         half = out_channels // 2
         right = in_channels if stride == 2 else in_channels // 2
         self.masknet = nn.Conv2d(right, REGIONS, 1, bias=False)
-        self.conva_right = _RegionConvBNReLU(right, half)
+        self.conva_right = RegionConvBNReLU(right, half)
         self.convb_right = _ConvBN(_depthwise(half, stride), activate=False)
-        self.convc_right = _RegionConvBNReLU(half, half)
+        self.convc_right = RegionConvBNReLU(half, half)
         self.conva_left: nn.Module | None = None
         if stride == 2:
             self.conva_left = _ConvBN(_depthwise(in_channels, 2), activate=False)
