@@ -133,7 +133,8 @@ def load_block(reference: str, options: Mapping[str, Any]) -> Block:
     if factory is None or kind_of(resolved, factory) == "network":
         raise UsageError(f"{resolved.name} is a network: plug takes a block (`convbench list --kind block`)")
     parameters = inspect.signature(factory).parameters
-    by_the_conv = {name: 1 for name in _HANDED_ON if name in parameters}
+    empty = inspect.Parameter.empty
+    by_the_conv = {name: 1 for name in _HANDED_ON if name in parameters and parameters[name].default is empty}
     bind_options(resolved.name, factory, "block", Case(reference, options=tuple({**by_the_conv, **options}.items())))
     return Block(resolved.name, reference, factory, dict(options))
 
