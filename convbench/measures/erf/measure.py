@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from convbench.errors import EmptyMapError, ShapeError
+from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.interval import assess, pooled_weights, precise_enough
 from convbench.measures.erf.metrics import Ruler
 from convbench.measures.erf.replknet import replknet_figures
@@ -49,7 +50,10 @@ def measure_erf(
         raise ShapeError(f"a receptive field needs an input shape (N, C, H, W); got {tuple(shape)}")
     target = Target(build, (int(shape[1]), int(shape[2]), int(shape[3])), settings, torch.device(device))
     with _undisturbed(target.device):
-        return _measure(target)
+        try:
+            return _measure(target)
+        except FieldOutgrown:
+            return _measure(replace(target, settings=replace(settings, evaluation="full")))
 
 
 def _measure(target: Target) -> Erf:
@@ -72,6 +76,7 @@ def _measure(target: Target) -> Erf:
     map_ = np.zeros(target.image)
     whole = Box.whole(*target.image)
     map_[maps.box.rows(whole), maps.box.columns(whole)] = np.tensordot(weights, groups, 1)
+    support = _support(map_)
     return Erf(
         map=map_,
         metrics=found.metrics,
@@ -81,9 +86,9 @@ def _measure(target: Target) -> Erf:
         position=view.position,
         output_size=view.output_size,
         centre=view.centre,
-        receptive_field=view.receptive_field,
+        receptive_field=view.receptive_field or _bounded(support, whole),
         field_source=view.field_source,
-        support=_support(map_),
+        support=support,
         samples=samples.stop,
         initialisations=target.initialisations,
         statistic=settings.statistic,
@@ -108,6 +113,11 @@ def _rounds(target: Target) -> list[range]:
     while rounds[-1].stop < target.samples:
         rounds.append(range(rounds[-1].stop, min(2 * rounds[-1].stop, target.samples)))
     return rounds
+
+
+def _bounded(support: Box, whole: Box) -> Box | None:
+    """The probed field; one that fills the image may go on beyond it."""
+    return None if support == whole else support
 
 
 def _support(map_: Floats) -> Box:

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from convbench.errors import ConvbenchError, TargetError
-from convbench.measures.erf.demand.evaluate import Demand, demand, elements_per_sample
-from convbench.measures.erf.demand.evaluate import input_gradient as demanded_gradient
-from convbench.measures.erf.demand.record import Recording, Untraceable, record
+from convbench.measures.erf.crop import CropMap, crop, may_crop
+from convbench.measures.erf.demand import Demand, Recording, Untraceable, demand, elements_per_sample, record
+from convbench.measures.erf.demand import input_gradient as demanded_gradient
 from convbench.measures.erf.features import FeatureMap, as_features, feature_map, is_pooled, watching_maps
 from convbench.measures.erf.gradient import input_gradient
-from convbench.measures.erf.probe import grid_centre, nearest_position
+from convbench.measures.erf.probe import grid_centre, nearest_position, sample_generator
 from convbench.measures.erf.result import Box, Method
 from convbench.measures.erf.target import Target
 
+_Number = TypeVar("_Number", int, float)
+_CROP_PROBES = 2
 _BATCH_BYTES = 1 << 25
 _MAX_BATCH = 64
 
@@ -96,13 +99,17 @@ class DemandMap:
 
 @dataclass(frozen=True, slots=True)
 class _Outline:
-    """The probed features: of which layer, how many channels and pixels; ``recording``, where boxes can be computed."""
+    """The probed features: of which layer, how many channels and pixels.
+
+    recording: where boxes can be computed; else obstacle says why not. operators: those that ran, if known.
+    """
 
     layer: str | None
     channels: int
     output_size: tuple[int, int]
     recording: Recording | None
     obstacle: str | None
+    operators: frozenset[str]
 
 
 def look(target: Target, module: nn.Module, warnings: list[str]) -> View:
@@ -125,15 +132,13 @@ def _propagated(
 ) -> View:
     """The view of a module whose boxes can be computed."""
     image, output_size = target.image, outline.output_size
-    position = _blind_position(output_size)
-    if target.settings.mode != "replknet":
-        position = _centred_position(recording, image)
+    relu = target.settings.mode == "replknet"
+    position = _blind_position(output_size) if relu else _centred_position(recording, image)
     field = demand(recording, position, within=False)
     needed = demand(recording, position, within=True)
     if field is None or needed is None:
         # Nothing of the input is used: the full map finds that out as well, and says so.
         return _on_grid(target, module, outline, warnings)
-    relu = target.settings.mode == "replknet"
     evaluator: Evaluator = DemandMap(recording, needed, relu, _batch(recording, needed, target.dtype))
     method: Method = "demand"
     reason = None
@@ -148,21 +153,33 @@ def _propagated(
 
 
 def _on_grid(target: Target, module: nn.Module, outline: _Outline, warnings: list[str]) -> View:
-    """The view of any other module: outputs are taken to lie evenly over the input."""
+    """The view of any other module: outputs are taken to lie evenly over the input, unless a probe shows better."""
     image, output_size = target.image, outline.output_size
-    position = _blind_position(output_size)
-    if target.settings.mode != "replknet":
-        rows, columns = (_grid_position(count, size) for count, size in zip(output_size, image, strict=True))
-        position = (rows, columns)
-    centre = tuple(
-        grid_centre(size, count, index) for size, count, index in zip(image, output_size, position, strict=True)
-    )
+    relu = target.settings.mode == "replknet"
     features = feature_map(module, outline.layer)
-    evaluator = FullMap(features, image, position, target.settings.mode == "replknet")
+    position = _blind_position(output_size) if relu else _pair(_grid_position, output_size, image)
+    cropped = _cropped(target, outline, features, position)
+    if cropped is not None and not relu:
+        # Shift by as many output pixels as the probed field is off the middle of the image.
+        position = _pair(_shifted, position, output_size, image, cropped.reached.centre)
+        cropped = _cropped(target, outline, features, position)
+    centre = cropped.reached.centre if cropped else _pair(grid_centre, image, output_size, position)
+    evaluator = cropped or FullMap(features, image, position, relu)
     return View(
-        outline.layer, outline.channels, output_size, position, (centre[0], centre[1]), None, "probed",
-        Box.whole(*image), evaluator, "full", outline.obstacle, tuple(warnings),
+        outline.layer, outline.channels, output_size, position, centre, None, "probed",
+        evaluator.box, evaluator, "crop" if cropped else "full", outline.obstacle, tuple(warnings),
     )  # fmt: skip
+
+
+def _cropped(target: Target, outline: _Outline, features: FeatureMap, position: tuple[int, int]) -> CropMap | None:
+    """The module on the part of the image that its first samples reach, where that is cheaper and exact."""
+    settings, drawn = target.settings, target.samples * target.initialisations
+    if settings.evaluation == "full" or drawn <= 2 * _CROP_PROBES or not may_crop(outline.operators, target.dtype):
+        return None
+    generator = sample_generator(settings.seed, 0, 0)
+    x = torch.randn(_CROP_PROBES, *target.input_shape, generator=generator).to(target.device, target.dtype)
+    weights = torch.randn(_CROP_PROBES, outline.channels, generator=generator).to(x)
+    return crop(features, x, weights, position, outline.output_size, settings.mode == "replknet")
 
 
 def _outline(target: Target, module: nn.Module) -> _Outline:
@@ -176,7 +193,9 @@ def _outline(target: Target, module: nn.Module) -> _Outline:
     except Exception as error:  # some modules refuse tensors without content
         return _outlined_by_running(target, module, f"it cannot be recorded ({type(error).__name__}: {error})")
     usable = recording if recording.obstacle is None else None
-    return _Outline(recording.layer, recording.channels, recording.output_size, usable, recording.obstacle)
+    return _Outline(
+        recording.layer, recording.channels, recording.output_size, usable, recording.obstacle, recording.operators
+    )
 
 
 def _outlined_by_running(target: Target, module: nn.Module, obstacle: str) -> _Outline:
@@ -200,23 +219,35 @@ def _outlined_by_running(target: Target, module: nn.Module, obstacle: str) -> _O
         raise TargetError(
             f"{type(module).__name__} fails on an input {tuple(x.shape)}: {type(error).__name__}: {error}"
         ) from error
-    return _Outline(layer, output.shape[1], (output.shape[2], output.shape[3]), None, obstacle)
+    return _Outline(layer, output.shape[1], (output.shape[2], output.shape[3]), None, obstacle, frozenset())
 
 
 def _centred_position(recording: Recording, image: tuple[int, int]) -> tuple[int, int]:
     """The output pixel whose theoretical receptive field is centred nearest to the middle of the image."""
-    rows, columns = recording.output_size
-    first = ((rows - 1) // 2, (columns - 1) // 2)
-    second = (min(first[0] + 1, rows - 1), min(first[1] + 1, columns - 1))
-    near, far = demand(recording, first, within=False), demand(recording, second, within=False)
-    if near is None or far is None:
-        return first
-    position = []
-    for axis, count in enumerate((rows, columns)):
-        start, stride = _box(near).centre[axis], _box(far).centre[axis] - _box(near).centre[axis]
-        origin = start - first[axis] * stride
-        position.append(nearest_position(image[axis], origin, stride, count))
-    return position[0], position[1]
+    size = recording.output_size
+    first, last = _centre(recording, (0, 0)), _centre(recording, (size[0] - 1, size[1] - 1))
+    strides = [(last[axis] - first[axis]) / max(size[axis] - 1, 1) for axis in range(2)]
+    guess = [nearest_position(image[axis], first[axis], strides[axis], size[axis]) for axis in range(2)]
+    # Where outputs are denser than inputs, centres do not move evenly: look at the neighbours as well.
+    found = []
+    centres = {shift: _centre(recording, _moved(guess, shift, size)) for shift in (-1, 0, 1)}
+    for axis in range(2):
+        offsets = {
+            _moved(guess, shift, size)[axis]: abs(centre[axis] - (image[axis] - 1) / 2)
+            for shift, centre in centres.items()
+        }
+        found.append(min(offsets, key=lambda index: (round(offsets[index], 9), abs(index - size[axis] // 2))))
+    return found[0], found[1]
+
+
+def _moved(position: Sequence[int], shift: int, size: tuple[int, int]) -> tuple[int, int]:
+    return min(max(position[0] + shift, 0), size[0] - 1), min(max(position[1] + shift, 0), size[1] - 1)
+
+
+def _centre(recording: Recording, position: tuple[int, int]) -> tuple[float, float]:
+    """Of the theoretical field of an output pixel; the middle of nothing where it sees nothing."""
+    field = demand(recording, position, within=False)
+    return (0.0, 0.0) if field is None else _box(field).centre
 
 
 def _blind_position(output_size: tuple[int, int]) -> tuple[int, int]:
@@ -225,6 +256,17 @@ def _blind_position(output_size: tuple[int, int]) -> tuple[int, int]:
 
 def _grid_position(count: int, image: int) -> int:
     return nearest_position(image, grid_centre(image, count, 0), image / count, count)
+
+
+def _shifted(index: int, count: int, image: int, centre: float) -> int:
+    stride = image / count
+    return nearest_position(image, centre - index * stride, stride, count)
+
+
+def _pair(function: Callable[..., _Number], *pairs: Sequence[float]) -> tuple[_Number, _Number]:
+    """``function`` along height and along width."""
+    first, second = zip(*pairs, strict=True)
+    return function(*first), function(*second)
 
 
 def _batch(recording: Recording, needed: Demand, dtype: torch.dtype) -> int:

@@ -76,11 +76,12 @@ def batch_norm(call: Call) -> Result:
 def reduction(call: Call) -> Result:
     layout = call.operands[0].layout
     dims = _dims(call, layout)
-    _require_plain(call, layout, dims)
     kept = [() if place in dims else dim for place, dim in enumerate(layout)]
     if not call.named["keepdim"]:
         kept = [dim for place, dim in enumerate(kept) if place not in dims]
-    return local(call, [tuple(kept)] * len(call.operator._schema.returns))
+    outputs = [tuple(kept)] * len(call.operator._schema.returns)
+    _require_plain(call, layout, dims, outputs)
+    return local(call, outputs)
 
 
 @rule(aten._softmax.default, aten._log_softmax.default, aten.cumsum.default, aten.flip.default, aten.sort, aten.glu)
@@ -105,6 +106,15 @@ def concatenation(call: Call) -> Result:
     lengths = [shape_of(operand.layout)[dim] for operand in operands]
     layouts = tuple(_resized(others, dim, length) for length in lengths)
     return LocalStep(call, layouts), [Value(_resized(others, dim, sum(lengths)), operands[0].dtype)]
+
+
+@rule(aten.stack.default)
+def stack(call: Call) -> Result:
+    output = broadcast([operand.layout for operand in call.operands])
+    place = call.named["dim"] % (len(output) + 1)
+    layouts = (output,) * len(call.operands)
+    stacked = (*output[:place], plain_dim(len(call.operands)), *output[place:])
+    return LocalStep(call, layouts), [Value(stacked, call.operands[0].dtype)]
 
 
 @rule(aten.split.Tensor, aten.split_with_sizes.default)
@@ -164,9 +174,9 @@ def _dims(call: Call, layout: Layout) -> list[int]:
     return [dim % len(layout) for dim in (asked if isinstance(asked, list | tuple) else [asked])]
 
 
-def _require_plain(call: Call, layout: Layout, dims: Sequence[int] | range) -> None:
+def _require_plain(call: Call, layout: Layout, dims: Sequence[int], outputs: Sequence[Layout] = ()) -> None:
     if not all(is_plain(layout[dim]) for dim in dims):
-        raise NotLocal(f"{call.name} works across positions or samples")
+        raise NotLocal(f"{call.name} works across positions or samples", outputs)
 
 
 def _resized(layout: Layout, dim: int, size: int) -> Layout:

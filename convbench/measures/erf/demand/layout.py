@@ -22,10 +22,6 @@ Region = tuple[Span, Span]
 """The spans along height and width."""
 
 
-class NotLocal(Exception):  # noqa: N818 - a finding, not a failure: the caller falls back
-    """An operator whose output pixel cannot be computed from a box of its input; the message says which and why."""
-
-
 @dataclass(frozen=True, slots=True)
 class Factor:
     """A part of a dimension: an axis of the image, the samples, or (axis None) anything else."""
@@ -36,6 +32,17 @@ class Factor:
 
 Dim = tuple[Factor, ...]
 Layout = tuple[Dim, ...]
+
+
+class NotLocal(Exception):  # noqa: N818 - a finding, not a failure: the caller falls back
+    """An operator whose output pixel cannot be computed from a box of its input; the message says which and why.
+
+    layouts: of its outputs, where they are known all the same; they have the dtype of its first operand.
+    """
+
+    def __init__(self, message: str, layouts: Sequence[Layout] = ()) -> None:
+        super().__init__(message)
+        self.layouts = layouts
 
 
 def plain_dim(size: int) -> Dim:

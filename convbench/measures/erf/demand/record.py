@@ -1,4 +1,4 @@
-"""Recording a forward pass without computing it: hollow tensors that only know their shape go through the module.
+"""Recording a forward pass without computing it: tensors that only know their shape go through the module.
 
 Whatever the input does not reach (a kernel refocused from a basis, a grid of coordinates) is computed for real and
 becomes a constant. Nothing is allocated for what it does reach, so that recording costs the same at any image size.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.measures.erf.demand import channelwise, rearrange, resample, window
 from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, leaves, mapped
@@ -34,9 +35,11 @@ from convbench.measures.erf.demand.rules import RULES, Rule
 from convbench.measures.erf.features import as_features, feature_map, is_pooled, watching_maps
 
 aten = torch.ops.aten
+_META = torch.device("meta")
 _RULE_MODULES = (channelwise, rearrange, resample, window)  # importing them fills the table
 _RECORDED_SAMPLES = 2  # one would look like a dimension that broadcasts
 _SAME_VALUE = frozenset({aten.detach.default, aten.alias.default, aten.lift_fresh.default})
+_NEW_CONSTANTS = frozenset({aten.new_zeros.default, aten.new_ones.default, aten.new_full.default})
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,44 +61,41 @@ class Recording:
 
 
 class Untraceable(Exception):  # noqa: N818 - a finding: the caller runs the module for real instead
-    """A pass that hollow tensors cannot follow, because it looks at the content of one."""
+    """A pass that tensors without content cannot follow, because it looks at the content of one."""
 
 
-class _Recorder(Protocol):
-    def record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any: ...
+@dataclass(slots=True)
+class _Handle:
+    """What the recorder knows of a tensor without content.
 
-
-class _Hollow(Tensor):
-    """A tensor of the recorded pass: shape, dtype and device, no content.
-
-    value: its number in the graph. family: a counter of in-place writes shared with the tensors it is a view of;
-    version: the count at which its value was right.
+    tensor: kept, so that no other takes its identity. value: its number in the graph. family: a counter of in-place
+    writes shared with the tensors it is a view of; version: the count at which the value was right.
     """
 
-    recorder: _Recorder
+    tensor: Tensor
     value: int
     family: list[int]
     version: int
 
-    __torch_function__ = torch._C._disabled_torch_function_impl  # type: ignore[assignment]
 
-    @classmethod
-    def __torch_dispatch__(  # type: ignore[override]
-        cls, operator: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = kwargs or {}
-        recorder = next(leaf.recorder for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, _Hollow))
-        return recorder.record(operator, tuple(args), kwargs)
+class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Builds the graph from the operators that run. obstacle: the first reason why a value cannot be read on boxes.
 
-
-class _GraphRecorder:
-    """Builds the graph. obstacle: the first reason why a value cannot be read on boxes."""
+    Tensors that the input reaches are on the meta device; no operator is ever run on them.
+    """
 
     def __init__(self, device: torch.device) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
         self.obstacle: str | None = None
         self.operators: set[str] = set()
         self._device = device
+        self._handles: dict[int, _Handle] = {}
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Leave torch._dynamo unimported: nothing is compiled here, and importing it takes longer than recording."""
+        return False
 
     def source(self, input_shape: tuple[int, int, int], dtype: torch.dtype) -> Tensor:
         """The input: (2, C, H, W), requiring a gradient."""
@@ -104,52 +104,67 @@ class _GraphRecorder:
         self.graph.values.append(Value((*dims, axis_dim(WIDTH, width)), dtype))
         return self._hollow(0, [0]).requires_grad_()
 
-    def record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    def __torch_dispatch__(
+        self, func: OpOverload, types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if any(id(leaf) in self._handles for leaf in leaves((*args, *kwargs.values()))):
+            return self._record(func, tuple(args), kwargs)
+        return func(*args, **self._real(kwargs))
+
+    def _real(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
+        """Keyword arguments that create a tensor where the input really is; recording moves it to the meta device."""
+        return {name: self._device if value == _META else value for name, value in kwargs.items()}
+
+    def operand(self, tensor: Tensor) -> Operand:
+        """A tensor argument as the graph knows it."""
+        handle = self._handles.get(id(tensor))
+        if handle is None:
+            return Operand(plain(tensor.shape), tensor.dtype, constant=tensor.detach())
+        value = self.graph.values[handle.value]
+        readable = value.readable
+        if isinstance(tensor.grad_fn, BackwardCFunction):
+            name = type(tensor.grad_fn).__name__.removesuffix("Backward")
+            readable = self._obstructed(f"{name} defines a gradient of its own")
+        elif handle.version != handle.family[0]:
+            readable = self._obstructed("a tensor is changed in place through another view of it")
+        elif not value.readable:
+            self._obstructed("what an operator gives beside its result (positions, statistics) is used")
+        return Operand(value.layout, value.dtype, handle.value, None, not tensor.requires_grad, readable)
+
+    def _record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Add a step for one operator call and return its outputs."""
-        first = args[0]
+        first = self._handles.get(id(args[0]))
         if operator in _SAME_VALUE:
-            return self._hollow(self.operand(first).value or 0, first.family)
+            assert first is not None
+            return self._hollow(first.value, first.family, first.version)
+        if operator in _NEW_CONSTANTS:
+            return operator(torch.empty(0, dtype=args[0].dtype, device=self._device), *args[1:], **self._real(kwargs))
         self.operators.add(operator._schema.name.removeprefix("aten::"))
         in_place = operator._schema.is_mutable
         if in_place:
-            operator = _out_of_place(operator, first)
+            operator = _out_of_place(operator, first is not None)
         values = mapped(self._argument, tuple(kwargs.values()))
         call = Call.of(operator, mapped(self._argument, args), dict(zip(kwargs, values, strict=True)))
         numbers = self._add(call)
-        if in_place:
-            first.value = numbers[0]
+        if in_place and first is not None:
             first.family[0] += 1
-            first.version = first.family[0]
-            return first
-        is_view = any(item.alias_info is not None for item in operator._schema.returns)
-        hollows = [self._hollow(number, first.family if is_view else [0]) for number in numbers]
+            first.value, first.version = numbers[0], first.family[0]
+            return args[0]
+        is_view = first is not None and any(item.alias_info is not None for item in operator._schema.returns)
+        hollows = [self._hollow(number, first.family if first and is_view else [0]) for number in numbers]
         return hollows if _gives_list(operator) else hollows[0] if len(hollows) == 1 else tuple(hollows)
 
     def _argument(self, argument: Any) -> Any:
         return self.operand(argument) if isinstance(argument, Tensor) else argument
 
-    def operand(self, tensor: Tensor) -> Operand:
-        """A tensor argument as the graph knows it."""
-        if not isinstance(tensor, _Hollow):
-            return Operand(plain(tensor.shape), tensor.dtype, constant=tensor.detach())
-        value = self.graph.values[tensor.value]
-        readable = value.readable
-        if isinstance(tensor.grad_fn, BackwardCFunction):
-            name = type(tensor.grad_fn).__name__.removesuffix("Backward")
-            readable = self._obstructed(f"{name} defines a gradient of its own")
-        elif tensor.version != tensor.family[0]:
-            readable = self._obstructed("a tensor is changed in place through another view of it")
-        elif not value.readable:
-            self._obstructed("what an operator gives beside its result (positions, statistics) is used")
-        return Operand(value.layout, value.dtype, tensor.value, None, not tensor.requires_grad, readable)
-
     def _add(self, call: Call) -> range:
         """Add the step of a call, or what is known of its outputs where there is no step for it."""
         try:
-            step, outputs = _rule(call.operator)(call)
+            step, outputs = _rule(call)(call)
         except NotLocal as reason:
             self._obstructed(str(reason))
-            outputs = _shapes(call)
+            outputs = [Value(layout, call.operands[0].dtype) for layout in reason.layouts] or _shapes(call)
         else:
             if all(operand.readable for operand in call.operands):
                 return self.graph.add(step, outputs)
@@ -159,12 +174,10 @@ class _GraphRecorder:
         self.obstacle = self.obstacle or reason
         return False
 
-    def _hollow(self, number: int, family: list[int]) -> _Hollow:
+    def _hollow(self, number: int, family: list[int], version: int | None = None) -> Tensor:
         value = self.graph.values[number]
-        hollow: _Hollow = Tensor._make_wrapper_subclass(
-            _Hollow, shape_of(value.layout), dtype=value.dtype, device=self._device
-        )
-        hollow.recorder, hollow.value, hollow.family, hollow.version = self, number, family, family[0]
+        hollow = torch.empty(shape_of(value.layout), dtype=value.dtype, device=_META)
+        self._handles[id(hollow)] = _Handle(hollow, number, family, family[0] if version is None else version)
         return hollow
 
 
@@ -176,10 +189,11 @@ def record(
     Raises Untraceable when the pass depends on the content of a tensor, what ``feature_map`` raises when there is no
     feature map, and whatever the module raises on its input.
     """
-    recorder = _GraphRecorder(device)
+    recorder = _Recorder(device)
     maps: list[tuple[str, Operand, tuple[int, ...]]] = []
-    with torch.enable_grad():
-        x = recorder.source(input_shape, dtype)
+    with torch.enable_grad(), recorder:
+        # A module may begin with an in-place operation, which a leaf refuses.
+        x = recorder.source(input_shape, dtype).clone()
         if layer is not None:
             output = feature_map(module, layer)(x)
         else:
@@ -220,18 +234,22 @@ def _guessed(shape: Sequence[int]) -> Layout:
     return (axis_dim(SAMPLES, shape[0]), *layout[1:]) if shape and shape[0] == _RECORDED_SAMPLES else layout
 
 
-def _rule(operator: OpOverload) -> Rule:
-    found = RULES.get(operator)
+def _rule(call: Call) -> Rule:
+    found = RULES.get(call.operator)
     if found is not None:
         return found
-    if torch.Tag.pointwise in operator.tags and torch.Tag.nondeterministic_seeded not in operator.tags:
+    tags = call.operator.tags
+    if torch.Tag.pointwise in tags and torch.Tag.nondeterministic_seeded not in tags:
         return pointwise
-    raise NotLocal(f"{operator._schema.name.removeprefix('aten::').lstrip('_')} is not known to be local")
+    raise NotLocal(f"{call.name} is not known to be local")
 
 
-def _out_of_place(operator: OpOverload, target: object) -> OpOverload:
-    """The operator that gives what this one writes into its first argument, ``target``. Raises Untraceable."""
-    if not isinstance(target, _Hollow):
+def _out_of_place(operator: OpOverload, reached: bool) -> OpOverload:
+    """The operator that gives what this one writes into its first argument. Raises Untraceable.
+
+    reached: whether the input reaches that argument already.
+    """
+    if not reached:
         raise Untraceable(f"{operator} writes into a tensor that the input did not reach before")
     name = operator._schema.name.removeprefix("aten::")
     twin = getattr(aten, name[:-1], None) if name.endswith("_") else None

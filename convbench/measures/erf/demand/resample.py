@@ -23,7 +23,7 @@ Reach = Callable[[Span], Span]
 
 @dataclass(frozen=True, slots=True)
 class Resampling:
-    """One axis. matrix: (output pixels, input pixels) float64. beyond: the reach where the image goes on for ever."""
+    """One axis. matrix: (output pixels, input pixels). beyond: the reach where the image goes on for ever."""
 
     matrix: Tensor
     beyond: Reach
@@ -76,12 +76,12 @@ def resample(
     for place, (axis, size) in enumerate(zip(axes, (height, width), strict=True)):
         if axis is None:
             raise NotLocal(f"{call.name} spreads one position over a map")
-        unit = torch.eye(size, dtype=torch.float64)
+        unit = torch.eye(size, dtype=source.dtype)  # so that weights are rounded as the operator rounds them
         rows = apply(unit[:, None, :, None] if place == 0 else unit[:, None, None, :], place)
         steps[axis] = Resampling(rows.reshape(size, -1).T.contiguous(), beyond(place))
         dims.append(axis_dim(axis, rows.shape[2 + place]))
-        if not dims[-1]:
-            raise NotLocal(f"{call.name} joins a whole row or column")
+    if () in dims:
+        raise NotLocal(f"{call.name} joins whole rows or columns", [(*source.layout[:2], *dims)])
     return ResampleStep(source, steps), [Value((*source.layout[:2], *dims), source.dtype)]
 
 

@@ -91,6 +91,9 @@ class WindowStep:
             wanted = window.reach(region[axis])
             need[axis] = window.inside(wanted)
             ends[dim] = (need[axis][0] - wanted[0], wanted[1] - need[axis][1])
+            if wanted[1] <= 0 or wanted[0] >= window.size:
+                # All of it is padding: the one pixel taken is dropped again.
+                ends[dim] = (-1, wanted[1] - wanted[0])
         tensor = boxes.take(self.source, (need[0], need[1]))
         if self.pads and all(low == high >= 0 for low, high in ends.values()):
             return self.apply(tensor, [low for low, _ in ends.values()])
