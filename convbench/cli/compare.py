@@ -64,9 +64,20 @@ def compare(
     print_table(compare_table(records))
     if "latency" in measures:
         note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
+        _tell_noise_floor(flags)
     tell_problems(outcomes)
     save(output, outcomes, since)
     raise typer.Exit(130 if interrupted else exit_code(outcomes))
+
+
+def _tell_noise_floor(flags: CaseFlags) -> None:
+    from convbench.calibration import load_calibration
+
+    found = load_calibration(flags.device, flags.threads)
+    if found is None or found.noise_floor is None:
+        note("how small a difference this machine can show is not known: convbench calibrate")
+    else:
+        note(f"calibrated {found.created_at}: differences under {found.noise_floor:.1%} cannot be told apart here")
 
 
 def _baseline_index(names: Sequence[str], baseline: str | None) -> int:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import out, print_table
+from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import Cost, ModuleCost
+    from convbench.measures.cost import Cost, ModuleCost, Roofline
     from convbench.run.measure import Outcome
 
 _EXAMPLES = """\b
@@ -53,6 +53,10 @@ def profile(
     from convbench.run.measure import Interrupted, Plan, check_measures, profile_case
 
     check_outputs(output or ())
+    if memory_timeline is not None:
+        from convbench.report.memory_timeline import check_timeline
+
+        check_timeline(memory_timeline)
     measures = check_measures(measure, flags.device)
     case = flags.case(target)
     settings = latency_settings(timing) if "latency" in measures else None
@@ -74,6 +78,7 @@ def profile(
         from convbench.report.memory_timeline import draw_timeline
 
         draw_timeline(outcome.memory, memory_timeline)
+        note(f"drew {memory_timeline}")
     raise typer.Exit(130 if interrupted else exit_code([outcome]))
 
 
@@ -81,13 +86,26 @@ def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool
     from convbench.report.tables import conditions, operator_table, profile_table, tree_table
 
     out().print(f"[bold]{outcome.name}[/bold] {conditions(outcome.record())}")
-    print_table(profile_table(outcome))
+    print_table(profile_table(outcome, _roof(outcome)))
     if tree and outcome.cost is not None:
         out().print()
         print_table(tree_table(outcome.cost, depth))
     if by_operator and outcome.cost is not None:
         out().print()
         print_table(operator_table(outcome.cost))
+
+
+def _roof(outcome: Outcome) -> Roofline | None:
+    """The least time that this machine's peaks allow, where it is calibrated for the case's device and threads."""
+    from convbench.calibration import load_calibration
+    from convbench.measures.cost import roofline
+
+    case, cost = outcome.case, outcome.cost
+    calibration = None if case.device_type == "meta" else load_calibration(case.device, case.threads)
+    dtype = case.autocast or case.dtype
+    if cost is None or calibration is None or dtype not in calibration.flops_per_s:
+        return None
+    return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 
 
 def _cross_check(outcome: Outcome) -> list[dict[str, Any]]:

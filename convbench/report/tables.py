@@ -11,7 +11,7 @@ from convbench.records import Record
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import Cost
+    from convbench.measures.cost import Cost, Roofline
     from convbench.measures.erf import Erf
     from convbench.measures.latency import Latency
     from convbench.measures.memory import Memory
@@ -36,17 +36,17 @@ def conditions(record: Record) -> str:
     return " · ".join(part for part in parts if part)
 
 
-def profile_table(outcome: Outcome) -> Table:
+def profile_table(outcome: Outcome, roof: Roofline | None = None) -> Table:
     """Figure, value, and what the value means, one row each."""
     table = Table("figure", "value", "convention", box=None, header_style="bold", pad_edge=False)
     table.columns[1].justify = "right"
-    for line in profile_lines(outcome):
+    for line in profile_lines(outcome, roof):
         table.add_row(*line)
     return table
 
 
-def profile_lines(outcome: Outcome) -> list[Line]:
-    """The rows of `profile_table`."""
+def profile_lines(outcome: Outcome, roof: Roofline | None = None) -> list[Line]:
+    """The rows of `profile_table`; ``roof`` is the least time that the device's peaks allow."""
     lines: list[Line] = []
     if outcome.params is not None:
         lines += _param_lines(outcome.params)
@@ -54,6 +54,8 @@ def profile_lines(outcome: Outcome) -> list[Line]:
         lines += _cost_lines(outcome.cost, training=outcome.case.mode == "training")
     if outcome.latency is not None and (outcome.latency.median_ms or outcome.latency.instructions):
         lines += _latency_lines(outcome.latency)
+    if roof is not None:
+        lines.append(_roof_line(roof, outcome.latency))
     if outcome.memory is not None:
         lines += _memory_lines(outcome.memory)
     if outcome.erf is not None:
@@ -115,6 +117,14 @@ def _latency_lines(latency: Latency) -> list[Line]:
         )
         lines.append(("device latency", milliseconds(device.median_ms), interval))
     return lines
+
+
+def _roof_line(roof: Roofline, latency: Latency | None) -> Line:
+    measured = None if latency is None else latency.median_ms
+    reached = (
+        "" if not measured else f"; the measured latency reaches {roof.attainable_ms / measured:.0%} of that speed"
+    )
+    return "roofline", milliseconds(roof.attainable_ms), f"{roof.bound}-bound by this machine's peaks{reached}"
 
 
 def _memory_lines(memory: Memory) -> list[Line]:
