@@ -5,7 +5,7 @@ counted; where a network's algorithm needs fewer than its eager form executes (o
 
 ``MACs incl. BN, ReLU, pool elements``: the same, and for each batch norm two for every element (scale and shift), for
 each ReLU one for every element, for each pooling layer one for every element that it reads. PyConv's printed figures
-read so, to 0.3–1.0%: they stand a little above it, and without the elements 1–2% above.
+read so, to 0.2–1.0%: they stand a little above it, and without the elements 1–2% above.
 """
 
 from __future__ import annotations

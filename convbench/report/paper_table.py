@@ -67,7 +67,7 @@ def _numbered(comparisons: Sequence[Comparison]) -> list[str]:
 
 def _reason(comparison: Comparison) -> str:
     """What the reader must know beside the verdict; a figure that agrees needs no explanation."""
-    return comparison.error or (comparison.figure.explanation if comparison.verdict not in ("agrees", "close") else "")
+    return comparison.error or (comparison.figure.explanation if comparison.verdict != "agrees" else "")
 
 
 def _cells(published: Decimal | None, finding: Finding | None) -> tuple[str, str, str]:

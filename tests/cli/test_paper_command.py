@@ -56,11 +56,16 @@ def test_figures_stand_side_by_side(cli: Cli, offer: Any) -> None:
 
 
 def test_errata_carry_their_explanation(cli: Cli, offer: Any) -> None:
-    offer({"gmacs": "0.72", "explanation": "printed for version 1.0"}, {"explanation": "not needed, since it agrees"})
+    offer(
+        {"gmacs": "0.72", "explanation": "printed for version 1.0"},
+        {"gmacs": "0.350", "explanation": "rounded up"},
+        {"explanation": "not needed, since it agrees"},
+    )
     result = cli("paper")
     assert result.code == 0
     assert "explained [1]" in result.out
-    assert result.out.splitlines()[-1] == "[1] printed for version 1.0"
+    assert "close [2]" in result.out
+    assert result.out.splitlines()[-2:] == ["[1] printed for version 1.0", "[2] rounded up"]
     assert "not needed" not in result.out
 
 
