@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +16,7 @@ from convbench.cli.measuring import command
 from convbench.cli.options import Outputs, Targets, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs, write
+from convbench.report.plan_table import duration, plan_summary, plan_table
 
 if TYPE_CHECKING:
     from convbench.report.document import Report
@@ -246,14 +247,6 @@ def _left(progress: Progress) -> str:
     return f", about {duration(progress.left_s)} left"
 
 
-def duration(seconds: float) -> str:
-    """``95`` as ``2 min``, ``7000`` as ``1 h 57 min``."""
-    if seconds < 60:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
-
-
 def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
     from convbench.report.sweep_table import common_conditions, sweep_table
 
@@ -311,4 +304,15 @@ def _environment(values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[st
 
 
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:
-    raise NotImplementedError
+    from convbench.run.store import Contents, read_store
+    from convbench.run.survey import estimate
+    from convbench.run.sweep import missing
+
+    held = read_store(store) if store.exists() else Contents({}, {}, [])
+    todo = {task.key for task in missing(study.tasks, held, force=force, retry_failed=retry_failed)}
+    with err().status("counting on the meta device") if err().is_terminal and not verbosity.quiet else nullcontext():
+        estimates = estimate(study.tasks)
+    print_table(plan_table(estimates, todo))
+    out().print(plan_summary(estimates, todo, store), markup=False)
+    if any(estimate.call_s is not None for estimate in estimates):
+        note("calls and times are estimates, from three times the roofline: good to an order of magnitude")

@@ -10,8 +10,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from convbench import errors
+from convbench.case import Case
 from convbench.errors import DeviceError, MeasurementError, OptionError, UsageError
 from convbench.records import Record
+from convbench.registry import entries
 from convbench.run.process import WorkerCrash, run_in_worker
 from convbench.run.study import Places, Study
 from convbench.run.task import Task
@@ -24,8 +26,8 @@ class Estimate:
     """What one case takes, as far as shapes tell.
 
     record: its identity, params and cost, counted on the meta device, and ``peak_bytes`` by storage lifetimes.
-    call_s: time of one call if the machine reached the share of its peaks that convolution blocks usually do; None
-    where the peaks are not known. wall_s: time to measure the case, processes and repetitions included.
+    call_s: of one call, from the machine's peaks, to an order of magnitude; wall_s: of measuring the case. None where
+    the peaks of its device are not known.
     """
 
     task: Task
@@ -40,6 +42,9 @@ def require_valid(study: Study, tasks: Sequence[Task], *, devices_here: bool) ->
 
     devices_here: whether the devices must be on this machine. Does nothing where importing a target ends the process.
     """
+    tasks = [task for task in tasks if _may_be_wrong(task.case)]
+    if not tasks:
+        return
     request = {"do": JOB, "tasks": [task.to_json() for task in tasks], "devices_here": devices_here, "estimate": False}
     problems: list[Mapping[str, Any]] = []
     try:
@@ -52,6 +57,12 @@ def require_valid(study: Study, tasks: Sequence[Task], *, devices_here: bool) ->
             kind = getattr(errors, problem["type"], UsageError)
             place = _place(study.places[task.key], kind, problem["message"])
             raise kind.__new__(kind, f"{place}: {problem['message']}")
+
+
+def _may_be_wrong(case: Case) -> bool:
+    """Whether anything about the case can only be told once torch and the target are imported."""
+    known = case.target.lower() in entries() and not case.options and case.device in ("cpu", "meta")
+    return not known or case.pretrained or bool(case.transforms) or case.weights is not None
 
 
 def estimate(tasks: Sequence[Task]) -> list[Estimate]:

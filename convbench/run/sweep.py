@@ -16,7 +16,7 @@ from typing import Any
 from convbench.records import Record
 from convbench.run.events import Ended, Event, Finished, Runner, Said, Started
 from convbench.run.local import LocalRunner
-from convbench.run.store import Entry, Store
+from convbench.run.store import Contents, Entry, Store
 from convbench.run.study import Study
 from convbench.run.survey import require_valid
 from convbench.run.task import Task
@@ -73,7 +73,7 @@ def run_study(
     Raises UsageError for a request that cannot be met, before anything is measured; see `carry_out` for the rest.
     """
     with Store(store_path) as store:
-        todo = missing(study.tasks, store, force=force, retry_failed=retry_failed)
+        todo = missing(study.tasks, store.contents, force=force, retry_failed=retry_failed)
         runner = _runner(store_path, slurm, study.timeout_s) if todo else None
         if runner is None:
             return _result(study.tasks, store, kept=len(study.tasks))
@@ -89,15 +89,14 @@ def _runner(store_path: Path, slurm: Mapping[str, Any] | None, timeout_s: float)
     return SlurmRunner(slurm_folder(store_path), slurm, timeout_s)
 
 
-def missing(tasks: Sequence[Task], store: Store, *, force: bool = False, retry_failed: bool = False) -> list[Task]:
-    """The tasks that are to be measured: those that an open store does not hold.
+def missing(tasks: Sequence[Task], held: Contents, *, force: bool = False, retry_failed: bool = False) -> list[Task]:
+    """The tasks that are to be measured: those that a store does not hold.
 
     force: all of them. retry_failed: also those whose status is not ``ok``.
     """
-    entries = store.contents.entries
 
     def wanted(task: Task) -> bool:
-        entry = entries.get(task.key)
+        entry = held.entries.get(task.key)
         return force or entry is None or (retry_failed and entry.record.status != "ok")
 
     return [task for task in tasks if wanted(task)]

@@ -58,7 +58,7 @@ class ScriptedRunner:
 
 def sweep(path: Path, runner: ScriptedRunner, tasks: Sequence[Task] = TASKS, **how: bool) -> Result:
     with Store(path) as store:
-        return carry_out(tasks, store, runner, missing(tasks, store, **how))
+        return carry_out(tasks, store, runner, missing(tasks, store.contents, **how))
 
 
 def test_records_come_in_the_order_of_the_study(tmp_path: Path) -> None:
@@ -89,8 +89,8 @@ def test_failed_cases_are_done_until_someone_asks_again(tmp_path: Path) -> None:
     with Store(tmp_path / "s.jsonl") as store:
         for task, status in zip(TASKS[:4], ("ok", "oom", "timeout", "error"), strict=True):
             store.append(task.key, record(task, status), {}, None, 0.0)
-        assert missing(TASKS, store) == TASKS[4:]
-        assert missing(TASKS, store, retry_failed=True) == TASKS[1:]
+        assert missing(TASKS, store.contents) == TASKS[4:]
+        assert missing(TASKS, store.contents, retry_failed=True) == TASKS[1:]
 
 
 def test_ctrl_c_keeps_everything_that_arrived_and_stops_the_runner(tmp_path: Path) -> None:
@@ -152,7 +152,7 @@ def test_progress_counts_what_was_there_and_tells_the_time_left(tmp_path: Path) 
     told: list[Progress] = []
     with Store(tmp_path / "s.jsonl") as store:
         runner = ScriptedRunner(lambda task, post: post(Said("a word")))
-        carry_out(TASKS, store, runner, missing(TASKS, store), told.append)
+        carry_out(TASKS, store, runner, missing(TASKS, store.contents), told.append)
     assert [(p.done, p.total) for p in told if isinstance(p.event, Finished)] == [(n, 6) for n in (3, 4, 5, 6)]
     assert told[0].left_s is None
     assert [p.left_s is not None and p.left_s >= 0 for p in told if isinstance(p.event, Finished)] == [True] * 4

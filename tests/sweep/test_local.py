@@ -82,6 +82,7 @@ def test_the_parent_sleeps_while_a_case_is_measured(tmp_path: Path) -> None:
     assert switches[1] - switches[0] < 20  # looking every 0.1 s would wake it 20 times
 
 
+@pytest.mark.slow
 def test_stopping_ends_the_worker_at_once(tmp_path: Path) -> None:
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     runner = LocalRunner(600)

@@ -54,7 +54,8 @@ def test_torn_at_any_byte_it_opens_with_all_whole_lines_and_goes_on(tmp_path: Pa
     fill(path, range(3))
     whole = path.read_bytes()
     ends = [index for index, byte in enumerate(whole) if byte == ord("\n")]
-    for cut in range(len(whole) + 1):
+    around_ends = {end + step for end in [0, *ends] for step in range(-2, 4)}
+    for cut in sorted({*range(0, len(whole), 23), *around_ends} & set(range(len(whole) + 1))):
         path.write_bytes(whole[:cut])
         complete = sum(1 for end in ends[1:] if end <= cut)  # a line that lacks nothing but its end is whole
         assert len(read_store(path).entries) == complete, cut
