@@ -1,6 +1,6 @@
 """The Gaussian a field is compared with: of all maps on the image that share its moments, the most even one.
 
-Both functions give, for B maps at once, the least value of log Σ n·exp(θ·f) − θ·E[f] over θ. It is the entropy of the
+For B maps at once, the least value of log Σ n·exp(θ·f) − θ·E[f] over θ is found. It is the entropy of the
 maximum-entropy map q with those moments, and the cross-entropy −Σ p log q of every map p that has them, so that KL(p‖q)
 is this value minus the entropy of p. Source: Cover & Thomas, Elements of Information Theory, section 12.1.
 """
@@ -44,15 +44,15 @@ def moment_entropy(image: tuple[int, int], centre: tuple[float, float], mean: Fl
     return _least_dual(features, np.ones(len(features)), targets, _gaussian_start(mean, covariance, upper))[0]
 
 
-def radial_entropy(distance_px: Floats, pixels: Floats, mean_square_px2: Floats) -> tuple[Floats, Floats]:
-    """The same for q ∝ exp(θ·r²), maps that depend on the distance alone with a given E[r²] > 0 (B,): both (B,), and θ.
+def radial_gaussian(distance_px: Floats, pixels: Floats, mean_square_px2: Floats) -> tuple[Floats, Floats]:
+    """θ and log Z of q = exp(θ·r²)/Z, maps that depend on the distance alone, with a given E[r²] > 0: both (B,).
 
     distance_px, pixels: (K,) the distances that occur in the image and how many pixels lie at each.
     """
     scale = float(mean_square_px2.mean())
     targets = mean_square_px2[:, None] / scale
-    entropy, theta = _least_dual((distance_px**2 / scale)[:, None], pixels, targets, -1.0 / targets)
-    return entropy, theta[:, 0] / scale
+    value, theta = _least_dual((distance_px**2 / scale)[:, None], pixels, targets, -1.0 / targets)
+    return theta[:, 0] / scale, value + theta[:, 0] * targets[:, 0]
 
 
 def _gaussian_start(mean: Floats, covariance: Floats, upper: tuple[Indices, Indices]) -> Floats:

@@ -16,11 +16,11 @@ from convbench.measures.erf.interval import assess, pooled_weights, precise_enou
 from convbench.measures.erf.metrics import Ruler
 from convbench.measures.erf.replknet import replknet_figures
 from convbench.measures.erf.result import Box, Erf, Floats
-from convbench.measures.erf.samples import GroupedMaps, draw
+from convbench.measures.erf.samples import GroupedMaps, draw, ones_are_cancelled
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.shadow import zero_weights
 from convbench.measures.erf.target import Target
-from convbench.measures.erf.view import look
+from convbench.measures.erf.view import View, look
 
 _FIRST_ROUND = 8
 
@@ -100,7 +100,7 @@ def _measure(target: Target) -> Erf:
         inputs=settings.inputs.description,
         method=view.method,
         reason=view.reason,
-        warnings=view.warnings,
+        warnings=(*view.warnings, *_doubts(target, view)),
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
     )
 
@@ -113,6 +113,20 @@ def _rounds(target: Target) -> list[range]:
     while rounds[-1].stop < target.samples:
         rounds.append(range(rounds[-1].stop, min(2 * rounds[-1].stop, target.samples)))
     return rounds
+
+
+def _doubts(target: Target, view: View) -> list[str]:
+    """What else a reader must be told."""
+    settings = target.settings
+    doubts = []
+    if target.samples < settings.samples:
+        doubts.append(f"{settings.samples} samples asked for, {settings.inputs.description} holds {target.samples}")
+    if settings.probe == "ones" and settings.mode == "convbench" and ones_are_cancelled(target, view):
+        doubts.append(
+            "the sum over output channels is cancelled by a normalisation over them, which leaves rounding noise: "
+            "probe with signs"
+        )
+    return doubts
 
 
 def _bounded(support: Box, whole: Box) -> Box | None:

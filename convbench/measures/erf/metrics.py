@@ -8,20 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from math import comb
 
 import numpy as np
 
 from convbench.errors import EmptyMapError
-from convbench.measures.erf.gaussian import REACH, moment_entropy, radial_entropy
+from convbench.measures.erf.gaussian import REACH, moment_entropy, radial_gaussian
 from convbench.measures.erf.geometry import Groups, Indices, Window, support_window, window_around
+from convbench.measures.erf.moments import POWERS, Moments, kurtosis, spread
 from convbench.measures.erf.result import Box, ErfMetrics, Floats, RadialProfile
 
 SMALLEST_SIGMA_PX = 0.5
 """Below this spread a map is little but one pixel, which any Gaussian of its moments fits: AGD says nothing."""
 _SQUARE_SHARES = (20, 30, 50, 99)
 _RADIUS_SHARES = (50, 90, 99)
-_POWERS = [(i, j) for total in range(5) for i in range(total, -1, -1) for j in (total - i,)]
 _BLOCK_ELEMENTS = 1 << 22
 
 
@@ -67,7 +66,8 @@ class Ruler:
         self.rings: Groups = self.window.rings()
         self.squares: Groups = self.window.squares()
         self.annuli: Groups = self.window.annuli()
-        self._monomials: Floats = np.stack([self.window.y**i * self.window.x**j for i, j in _POWERS], axis=1)
+        self._radius_px: Floats = np.hypot(self.window.y, self.window.x)
+        self._monomials: Floats = np.stack([self.window.y**i * self.window.x**j for i, j in POWERS], axis=1)
         self._centre = self.window.centre_pixels()
         self._neighbours = self.window.neighbour_pixels()
 
@@ -98,19 +98,19 @@ class Ruler:
 
     def _figures(self, p: Sums) -> dict[str, Floats]:
         entropy = _entropy(p.pixels)
-        moments = _Moments.of(p.moments)
+        moments = Moments.of(p.moments)
         lowered, lowered_entropy = self._without_centre(p, entropy)
         return {
-            **_spread(moments),
+            **spread(moments),
             **_widths(p.section_y, p.section_x),
             **self._squares(p.squares),
             **self._radii(p.rings),
             "entropy_area_px2": np.exp(entropy),
             "centre_share": p.pixels[:, self._centre].sum(axis=1),
             "monotonicity": _monotonicity(p.annuli / self.annuli.pixels),
-            **_kurtosis(moments),
+            **kurtosis(moments),
             "agd": self._agd(moments, entropy),
-            "agd_radial": self._agd_radial(p.rings),
+            "agd_radial": self._agd_radial(p),
             "sigma_without_centre_px": np.where(lowered.total > 0, lowered.sigma, np.nan),
             "agd_without_centre": self._agd(lowered, lowered_entropy),
         }
@@ -131,7 +131,7 @@ class Ruler:
             f"radius_{share}_px": self.rings.distance_px[_first_reaching(mass, share / 100)] for share in _RADIUS_SHARES
         }
 
-    def _agd(self, moments: _Moments, entropy: Floats) -> Floats:
+    def _agd(self, moments: Moments, entropy: Floats) -> Floats:
         result = np.full(len(entropy), np.nan)
         defined = moments.sigma >= SMALLEST_SIGMA_PX
         if defined.any():
@@ -141,38 +141,38 @@ class Ruler:
             result[defined] = np.exp(np.minimum(entropy[defined] - cross, 0.0))
         return result
 
-    def _agd_radial(self, mass: Floats) -> Floats:
-        mean_square = mass @ self.rings.distance_px**2
-        result = np.full(len(mass), np.nan)
+    def _agd_radial(self, p: Sums) -> Floats:
+        result = np.full(len(p.rings), np.nan)
+        mean_square = p.rings @ self.rings.distance_px**2
         defined = np.sqrt(mean_square / 2) >= SMALLEST_SIGMA_PX
         if defined.any():
-            rings = self._plane_rings(mean_square)
-            cross, _ = radial_entropy(rings.distance_px, rings.pixels, mean_square[defined])
-            entropy = _entropy(mass) + mass @ np.log(self.rings.pixels)
-            result[defined] = np.exp(np.minimum(entropy[defined] - cross, 0.0))
+            mass, gaussian = p.annuli[defined], self._radial_gaussian(mean_square[defined], self._radius_px)
+            in_annuli = self.annuli.sums(gaussian)
+            logarithm = np.log(np.divide(mass, in_annuli, out=np.ones_like(mass), where=mass > 0))
+            result[defined] = np.exp(np.minimum(-np.sum(mass * logarithm, axis=1), 0.0))
         return result
 
     def profile(self, sums: Sums) -> RadialProfile:
         """The radial profile of the first map and of the Gaussian behind its ``agd_radial``."""
         p = sums.normalised()
+        distance = self.annuli.distance_px
         mean_square = p.rings[:1] @ self.rings.distance_px**2
-        gaussian = np.full(len(self.annuli.distance_px), np.nan)
-        if mean_square[0] > 0:
-            rings = self._plane_rings(mean_square)
-            entropy, theta = radial_entropy(rings.distance_px, rings.pixels, mean_square)
-            # The dual value is log Z − θ·E[r²].
-            gaussian = np.exp(theta[0] * (self.annuli.distance_px**2 - mean_square[0]) - entropy[0])
-        return RadialProfile(self.annuli.distance_px, p.annuli[0] / self.annuli.pixels, gaussian)
+        is_pixel = mean_square[0] == 0
+        gaussian = np.full(len(distance), np.nan) if is_pixel else self._radial_gaussian(mean_square, distance)[0]
+        return RadialProfile(distance, p.annuli[0] / self.annuli.pixels, gaussian)
 
-    def _plane_rings(self, mean_square: Floats) -> Groups:
-        """The rings of the image that the map or its Gaussian reaches."""
+    def _radial_gaussian(self, mean_square: Floats, distance_px: Floats) -> Floats:
+        """The Gaussians on the image with E[r²] (B,), at these distances (K,): (B, K)."""
         reach = max(REACH * np.sqrt(mean_square.mean() / 2) + 1, float(self.rings.distance_px[-1]) + 1)
-        return window_around(self.window.image, self.window.centre, reach, reach).rings()
+        rings = window_around(self.window.image, self.window.centre, reach, reach).rings()
+        theta, log_partition = radial_gaussian(rings.distance_px, rings.pixels, mean_square)
+        result: Floats = np.exp(theta[:, None] * distance_px**2 - log_partition[:, None])
+        return result
 
-    def _without_centre(self, p: Sums, entropy: Floats) -> tuple[_Moments, Floats]:
+    def _without_centre(self, p: Sums, entropy: Floats) -> tuple[Moments, Floats]:
         """Moments and entropy of the maps with the centre no higher than the mean of its neighbours."""
         if not len(self._neighbours):
-            return _Moments.of(p.moments), entropy
+            return Moments.of(p.moments), entropy
         centre = p.pixels[:, self._centre]
         level = p.pixels[:, self._neighbours].mean(axis=1, keepdims=True)
         excess = np.maximum(centre - level, 0.0)
@@ -180,7 +180,7 @@ class Ruler:
         total = np.where(remaining[:, 0] > 1e-12, remaining[:, 0], 0.0)
         log_terms = -entropy - _plogp(centre).sum(axis=1) + _plogp(centre - excess).sum(axis=1)
         with np.errstate(divide="ignore", invalid="ignore"):
-            lowered = _Moments.of(np.where(total[:, None] > 0, remaining / total[:, None], np.nan), total)
+            lowered = Moments.of(np.where(total[:, None] > 0, remaining / total[:, None], np.nan), total)
             return lowered, np.log(total) - log_terms / total
 
 
@@ -210,82 +210,6 @@ def metrics_at(columns: Mapping[str, Floats], index: int) -> ErfMetrics:
     elif values["agd_without_centre"] is None:
         reason = f"without its centre the map has a σ below {SMALLEST_SIGMA_PX} px"
     return ErfMetrics(**values, agd_reason=reason)
-
-
-@dataclass(frozen=True, slots=True)
-class _Moments:
-    """Normalised moments of B maps. total: (B,) mass. mean: (B, 2). covariance: (B, 2, 2). raw: (B, 15)."""
-
-    total: Floats
-    mean: Floats
-    covariance: Floats
-    raw: Floats
-
-    @classmethod
-    def of(cls, raw: Floats, total: Floats | None = None) -> _Moments:
-        mean = raw[:, [_POWERS.index((1, 0)), _POWERS.index((0, 1))]]
-        yy, yx, xx = (raw[:, _POWERS.index(power)] for power in ((2, 0), (1, 1), (0, 2)))
-        second = np.stack([np.stack([yy, yx], axis=-1), np.stack([yx, xx], axis=-1)], axis=-2)
-        covariance = second - mean[:, :, None] * mean[:, None, :]
-        diagonal = covariance[:, [0, 1], [0, 1]]
-        covariance[:, [0, 1], [0, 1]] = np.maximum(diagonal, 0.0)
-        return cls(raw[:, 0] if total is None else total, mean, covariance, raw)
-
-    @property
-    def sigma(self) -> Floats:
-        result: Floats = np.sqrt((self.covariance[:, 0, 0] + self.covariance[:, 1, 1]) / 2)
-        return result
-
-    def central(self, i: int, j: int) -> Floats:
-        """E[(y − ȳ)ⁱ(x − x̄)ʲ]."""
-        y, x = self.mean[:, 0], self.mean[:, 1]
-        total = np.zeros(len(self.raw))
-        for a in range(i + 1):
-            for b in range(j + 1):
-                factor = comb(i, a) * comb(j, b) * (-y) ** (i - a) * (-x) ** (j - b)
-                total += factor * self.raw[:, _POWERS.index((a, b))]
-        return total
-
-
-def _spread(moments: _Moments) -> dict[str, Floats]:
-    sigma_y, sigma_x = np.sqrt(moments.covariance[:, 0, 0]), np.sqrt(moments.covariance[:, 1, 1])
-    yy, xx, yx = moments.covariance[:, 0, 0], moments.covariance[:, 1, 1], moments.covariance[:, 0, 1]
-    half_gap = np.hypot((xx - yy) / 2, yx)
-    middle = (xx + yy) / 2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        aspect = np.sqrt(np.maximum(middle - half_gap, 0.0) / (middle + half_gap))
-    angle = np.degrees(np.arctan2(2 * yx, xx - yy)) / 2
-    is_round = half_gap <= 1e-9 * np.maximum(middle, 1e-300)
-    return {
-        "sigma_px": moments.sigma,
-        "sigma_y_px": sigma_y,
-        "sigma_x_px": sigma_x,
-        "offset_y_px": moments.mean[:, 0],
-        "offset_x_px": moments.mean[:, 1],
-        "aspect": np.where(middle > 0, aspect, np.nan),
-        "orientation_deg": np.where(is_round, np.nan, angle),
-    }
-
-
-def _kurtosis(moments: _Moments) -> dict[str, Floats]:
-    yy, xx, yx = moments.covariance[:, 0, 0], moments.covariance[:, 1, 1], moments.covariance[:, 0, 1]
-    determinant = yy * xx - yx**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # (dᵀΣ⁻¹d)² multiplied out: Σ⁻¹ = [[xx, −yx], [−yx, yy]]/determinant.
-        mardia = (
-            xx**2 * moments.central(4, 0)
-            + yy**2 * moments.central(0, 4)
-            + (4 * yx**2 + 2 * xx * yy) * moments.central(2, 2)
-            - 4 * yx * (xx * moments.central(3, 1) + yy * moments.central(1, 3))
-        ) / determinant**2
-        along_y, along_x = moments.central(4, 0) / yy**2, moments.central(0, 4) / xx**2
-    flat_y, flat_x = yy < 1e-12, xx < 1e-12
-    singular = flat_y | flat_x | (determinant < 1e-9 * yy * xx)
-    return {
-        "kurtosis": np.where(singular, np.nan, mardia - 8),
-        "kurtosis_y": np.where(flat_y, np.nan, along_y - 3),
-        "kurtosis_x": np.where(flat_x, np.nan, along_x - 3),
-    }
 
 
 def _widths(section_y: Floats, section_x: Floats) -> dict[str, Floats]:

@@ -107,7 +107,7 @@ class ErfMetrics:
     kurtosis_y: float | None = metric("", "E[(y − ȳ)⁴]/σ_y⁴ − 3; 0 for a Gaussian")
     kurtosis_x: float | None = metric("", "E[(x − x̄)⁴]/σ_x⁴ − 3")
     agd: float | None = metric("", "exp(−KL(p‖q)), q the discrete Gaussian on the image with p's mean and covariance")
-    agd_radial: float | None = metric("", "the same for the radially averaged map, q with its E[y² + x²]")
+    agd_radial: float | None = metric("", "exp(−KL) between the masses in rings one pixel wide, q with p's E[y² + x²]")
     sigma_without_centre_px: float | None = metric("px", "σ after lowering the centre to the mean of its neighbours")
     agd_without_centre: float | None = metric("", "AGD after lowering the centre to the mean of its neighbours")
     agd_reason: str | None = None

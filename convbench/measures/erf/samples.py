@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from convbench.measures.erf.target import Target
 from convbench.measures.erf.view import View
 
 _GROUP_BYTES = 1 << 28
+_CANCELLED = 1e-3
 
 
 class GroupedMaps:
@@ -77,6 +79,16 @@ def draw(target: Target, view: View, initialisation: int, samples: Iterable[int]
             )
         for sample, map_ in zip(chunk, found, strict=True):
             maps.add(initialisation, sample, map_, evaluator.box)
+
+
+def ones_are_cancelled(target: Target, view: View) -> bool:
+    """Whether all ones over the channels leave (next to) nothing of what random signs show, on the first sample."""
+    found = []
+    for probe in ("ones", "signs"):
+        probing = replace(target, settings=replace(target.settings, probe=probe))
+        x, weights = (part[None].to(target.device, target.dtype) for part in _sample(probing, view, 0, 0))
+        found.append(float(view.evaluator.gradient(x, weights).abs().sum()))
+    return found[0] < _CANCELLED * found[1]
 
 
 def _sample(target: Target, view: View, initialisation: int, sample: int) -> tuple[Tensor, Tensor]:
