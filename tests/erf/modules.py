@@ -248,7 +248,7 @@ GLOBAL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "squeeze and excitation": (own(lambda x: x * x.mean((2, 3), keepdim=True).sigmoid()), "mean works across"),
     "global pool": (own(lambda x: x - F.adaptive_avg_pool2d(x, 1)), "mean works across"),
     "group norm": (layers(lambda: nn.GroupNorm(2, C)), "group_norm"),
-    "instance norm": (layers(lambda: nn.InstanceNorm2d(C)), "batch"),
+    "instance norm": (layers(lambda: nn.InstanceNorm2d(C)), "statistics of the batch"),
     "layer norm over the image": (layers(lambda: nn.LayerNorm([C, 24, 26])), "layer_norm works across"),
     "self attention": (own(attention), "every position meets every other one"),
     "transposed": (lambda: Transposed(), "not laid out as (N, C, H, W)"),

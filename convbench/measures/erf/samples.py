@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from convbench.errors import MeasurementError
+from convbench.errors import MeasurementError, TargetError
+from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.gradient import contribution
 from convbench.measures.erf.interval import Labels
 from convbench.measures.erf.probe import channel_weights, sample_generator
@@ -71,7 +72,8 @@ def draw(target: Target, view: View, initialisation: int, samples: Iterable[int]
         pairs = [_sample(target, view, initialisation, sample) for sample in chunk]
         x = torch.stack([pair[0] for pair in pairs]).to(target.device, target.dtype)
         weights = torch.stack([pair[1] for pair in pairs]).to(target.device, target.dtype)
-        found = contribution(evaluator.gradient(x, weights), settings.statistic).cpu().numpy()
+        gradient = _gradient(target, view, x, weights)
+        found = contribution(gradient, settings.statistic).cpu().numpy()
         if not np.isfinite(found).all():
             raise MeasurementError(
                 f"the gradient of initialisation {initialisation} is not finite ({settings.dtype}): "
@@ -89,6 +91,17 @@ def ones_are_cancelled(target: Target, view: View) -> bool:
         x, weights = (part[None].to(target.device, target.dtype) for part in _sample(probing, view, 0, 0))
         found.append(float(view.evaluator.gradient(x, weights).abs().sum()))
     return found[0] < _CANCELLED * found[1]
+
+
+def _gradient(target: Target, view: View, x: Tensor, weights: Tensor) -> Tensor:
+    try:
+        return view.evaluator.gradient(x, weights)
+    except (FieldOutgrown, torch.OutOfMemoryError):
+        raise
+    except Exception as error:  # the module is the user's own
+        raise TargetError(
+            f"the target fails on an input {(len(x), *target.input_shape)}: {type(error).__name__}: {error}"
+        ) from error
 
 
 def _sample(target: Target, view: View, initialisation: int, sample: int) -> tuple[Tensor, Tensor]:

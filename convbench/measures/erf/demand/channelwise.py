@@ -51,6 +51,12 @@ def layer_norm(call: Call) -> Result:
     return local(call, [layout, statistics, statistics])
 
 
+@rule(aten.native_group_norm.default)
+def group_norm(call: Call) -> Result:
+    layout = call.operands[0].layout
+    raise NotLocal("group_norm joins all positions", [layout, layout[:1], layout[:1]])
+
+
 @rule(
     aten.native_batch_norm.default,
     aten.cudnn_batch_norm.default,
@@ -59,12 +65,14 @@ def layer_norm(call: Call) -> Result:
     aten._batch_norm_no_update.default,
 )
 def batch_norm(call: Call) -> Result:
-    if call.named.get("training", False):
-        raise NotLocal("batch normalisation over the batch's own statistics joins all positions")
     layout = call.operands[0].layout
+    statistics = len(call.operator._schema.returns) - 1
+    if call.named.get("training", False):
+        reason = "normalisation by statistics of the batch itself joins all positions"
+        raise NotLocal(reason, [layout, *[()] * statistics])
     _require_plain(call, layout, [1])
     step, (output,) = local(call, [layout])
-    others = [Value((), output.dtype, readable=False)] * (len(call.operator._schema.returns) - 1)
+    others = [Value((), output.dtype, readable=False)] * statistics
     return step, [output, *others]
 
 

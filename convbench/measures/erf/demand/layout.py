@@ -161,6 +161,8 @@ def _length(factor: Factor, lengths: Mapping[int, int]) -> int:
 def _meet(dims: Sequence[Dim]) -> Dim:
     """The output's dimension where operands with these meet."""
     largest = [dim for dim in dims if dim]
+    if len({prod(factor.size for factor in dim) for dim in largest}) > 1:
+        raise NotLocal("operands of different sizes meet")
     labelled = {dim for dim in largest if not is_plain(dim)}
     if len(labelled) > 1:
         raise NotLocal("different axes of the image meet element by element")
