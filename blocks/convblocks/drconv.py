@@ -143,7 +143,7 @@ class DRConvExperts(nn.Module):
         """x: (N, in, H, W)."""
         checks.feature_map("DRConvExperts", self.in_channels, x.shape)
         y = expert_conv(x, self.conv, self.masknet(x), self.stride, self.padding)
-        return y if self.bias is None else y + self.bias[:, None, None]
+        return y if self.bias is None else y + self.bias[:, None, None].to(y.dtype)
 
     def algorithmic_macs(self, x: Tensor) -> int:
         """MACs of one forward for an input of x's shape if each pixel meets one filter: that, guide and mixing."""

@@ -88,12 +88,14 @@ def _one_region_a_pixel(x: Tensor, filters: Tensor, guide: Tensor, stride: int, 
     patches = (corner.flatten()[order, None] + taps.flatten()).flatten()
 
     taps_last = filters.permute(0, 1, 2, 4, 5, 3).reshape(batch * regions, out, -1)
-    result = x.new_empty(order.numel(), out)
+    products = []
     counts = torch.bincount(filter_of, minlength=batch * regions).tolist()
     end = 0
     for index, count in enumerate(counts):
         if count:
             start, end = end, end + count
             patch = rows.index_select(0, patches[start * taps.numel() : end * taps.numel()]).view(count, -1)
-            result.index_copy_(0, order[start:end], patch @ taps_last[index].t())
+            products.append(patch @ taps_last[index].t())
+    by_region = torch.cat(products)
+    result = torch.empty_like(by_region).index_copy_(0, order, by_region)
     return result.view(batch, height, width, out).permute(0, 3, 1, 2)

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from convblocks import region_conv
 from tests.blocks.golden_data import numbers, relative_error
 from tests.blocks.small_blocks import BLOCKS, SmallBlock
 
@@ -115,6 +116,22 @@ def test_float64_and_bfloat16_stay_in_their_dtype(block: SmallBlock) -> None:
                 y = block.filled(dtype)(feature_map(block, 2, 9, 8, dtype))
             assert y.dtype == dtype
             assert torch.isfinite(y).all()
+
+
+@each_block
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16], ids=str)
+def test_autocast_gives_one_result_with_and_without_gradients(
+    block: SmallBlock, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(region_conv, "_MACS_WORTH_A_PRODUCT", 0)  # so that small maps take both algorithms
+    module, x = block.filled(), feature_map(block, 2, 12, 11)
+    with torch.autocast("cpu", dtype):
+        y = module(x)
+        with torch.no_grad():
+            without = module(x)
+    y.float().sum().backward()
+    assert y.dtype == without.dtype
+    assert relative_error(without, y.detach()) < 0.02
 
 
 @each_block
