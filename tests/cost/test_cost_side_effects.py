@@ -157,3 +157,57 @@ def test_a_hook_that_changes_the_weights_runs_on_the_copy() -> None:
     assert measure_cost(module, (torch.zeros(6, 8),)).macs == 384
     assert module.weight is weight
     assert type(Forward(lambda _, x: x)).__call__ is nn.Module.__call__
+
+
+class Captured(nn.Module):
+    """A module whose functions have captured it, its parts and their containers."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer, self.norm = nn.Linear(8, 8, bias=False), nn.BatchNorm1d(8)
+        self.seen: list[int] = []
+        self.steps = [lambda x: self.layer(x), self._norm]
+        self.layer.register_forward_hook(lambda module, args, output: self.seen.append(len(self.seen)))
+
+    def _norm(self, x: Tensor) -> Tensor:
+        return self.norm(x)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for step in self.steps:
+            x = step(x)
+        return x
+
+
+@pytest.mark.parametrize("needs_values", [False, True])
+def test_functions_that_captured_the_module_run_its_double(needs_values: bool) -> None:
+    module = Captured()
+    outer = Forward(lambda m, x: (m.inner(x), x.sum().item() if needs_values else 0), inner=module)
+    before = snapshot(module)
+    cost = measure_cost(outer, (torch.rand(6, 8),), training=True)
+    assert (cost.method, cost.macs) == ("real" if needs_values else "meta", 3 * 6 * 64)
+    assert {place.path: place.own.macs for place in cost.modules}["inner.layer"] == 3 * 6 * 64
+    assert snapshot(module) == before
+    assert module.seen == []
+
+
+GLOBAL = nn.BatchNorm1d(8).train()
+
+
+def test_buffers_reached_past_the_double_are_not_written() -> None:
+    """A module that finds its own parts through a global: the double runs the original, on meta tensors."""
+
+    def forward(self: Forward, x: Tensor) -> Tensor:
+        return GLOBAL(x)
+
+    before = {name: value.clone() for name, value in GLOBAL.state_dict().items()}
+    cost = measure_cost(Forward(forward, norm=GLOBAL), (torch.rand(6, 8),))
+    assert (cost.method, cost.flops > 0) == ("meta", True)
+    for name, value in GLOBAL.state_dict().items():
+        assert torch.equal(value, before[name])
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_compiled_part_counts_as_what_it_was_made_from() -> None:
+    network = nn.Sequential(torch.compile(nn.Linear(8, 8)), nn.Linear(8, 3))
+    network[1].compile()
+    assert measure_cost(network, (torch.rand(6, 8),), training=True).macs == 3 * 6 * (64 + 24)

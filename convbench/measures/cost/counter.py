@@ -12,7 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from convbench.measures.cost.inference import infer
 from convbench.measures.cost.modules import ModuleTree, Node
 from convbench.measures.cost.pricing import Operator, Price, price
-from convbench.measures.cost.provenance import Provenance
+from convbench.measures.cost.provenance import Provenance, storage_of
 from convbench.measures.cost.recipe import Recipe
 from convbench.measures.cost.shadow import meta_copy
 
@@ -24,7 +24,8 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every operator that runs while it is active; ``calls`` says how often each entry came.
 
     On meta tensors (``on_meta``) nothing is computed: results are inferred, or remade from a call of the same shapes,
-    and a stray real tensor among the operands is replaced by its meta double.
+    and a stray real tensor among the operands is replaced by its meta double; those whose storage is ``untouchable``
+    (the original module's) are never written to.
     """
 
     supports_higher_order_operators = True
@@ -34,10 +35,11 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Without this, torch wraps ``__torch_dispatch__`` so that the first operator imports torch._dynamo."""
         return False
 
-    def __init__(self, tree: ModuleTree, *, on_meta: bool) -> None:
+    def __init__(self, tree: ModuleTree, *, on_meta: bool, untouchable: frozenset[int] = frozenset()) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.tree = tree
         self.on_meta = on_meta
+        self.untouchable = untouchable
         self.under_autocast = False
         self.in_backward = False
         self.paused = False
@@ -73,6 +75,8 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if meta and _inside_autocast():
             self.under_autocast = True
             raise RuntimeError("autocast does not act on meta tensors")
+        if self.on_meta and not all(tensor.is_meta for tensor in tensors):
+            meta = meta or (operator.mutates and any(storage_of(tensor) in self.untouchable for tensor in tensors))
         if meta and not all(tensor.is_meta for tensor in tensors):
             args, kwargs = _to_meta(args), {name: _to_meta(value) for name, value in kwargs.items()}
         try:

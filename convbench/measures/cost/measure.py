@@ -17,6 +17,7 @@ from convbench.measures.cost.failure import explain
 from convbench.measures.cost.isolation import isolated
 from convbench.measures.cost.ledger import assemble
 from convbench.measures.cost.modules import ModuleTree
+from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost
 from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
 
@@ -123,7 +124,7 @@ def _count(request: _Request, method: Method, reason: str | None, *, accumulate:
         inputs = (request.args, dict(request.kwargs))
         (args, kwargs), leaves = shadow_inputs(inputs, copy_tensor, input_grad=request.training and request.input_grad)
         tree = ModuleTree(double)
-        counter = CostCounter(tree, on_meta=method == "meta")
+        counter = CostCounter(tree, on_meta=method == "meta", untouchable=_storages(request.module))
         if request.autocast is not None:
             stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
@@ -152,6 +153,11 @@ def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _Unsu
     if method == "meta":
         return _UnsuitableError(f"it does not run on meta tensors ({said})", needs_values=False)
     return None
+
+
+def _storages(module: nn.Module) -> frozenset[int]:
+    """The module's own memory."""
+    return frozenset(storage_of(tensor) for tensor in (*module.parameters(), *module.buffers()))
 
 
 def _device_type(tensors: Sequence[Tensor]) -> str:

@@ -47,6 +47,7 @@ class Operator:
     expands: bool
     written: tuple[int, ...] = ()
     """Positions of the arguments that it writes to and does not return."""
+    mutates: bool = False
     targets: frozenset[str] = frozenset()
     """Keyword arguments that receive the result (``out=``): written, not read."""
 
@@ -75,6 +76,7 @@ class Operator:
             written=tuple(
                 position for position, argument, aliases in writes if not argument.kwarg_only and not aliases & returned
             ),
+            mutates=bool(writes),
             targets=frozenset(argument.name for _, argument, _ in writes if argument.kwarg_only),
         )
 
