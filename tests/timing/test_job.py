@@ -167,6 +167,7 @@ def column(half_width: float, ratio: Interval | None = None) -> TargetTiming:
         (column(0.009), column(0.009, Interval(0, -0.004, 0.004)), True),
         (column(0.011), column(0.009, Interval(0, -0.004, 0.004)), False),
         (column(0.009), column(0.011, Interval(0, -0.004, 0.004)), False),
+        (column(0.009), column(0.009, Interval(0, -0.006, 0.006)), False),
         (column(0.009), column(0.009, Interval(0.5, 0.49, 0.51)), False),  # a large ratio, and too wide
         (column(0.009), column(0.009, Interval(0.5, 0.496, 0.504)), True),
         (TargetTiming("error", "no"), column(0.009, Interval(0, -0.004, 0.004)), True),

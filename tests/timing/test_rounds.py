@@ -105,9 +105,12 @@ def test_lanes_of_one_owner_leave_together(host: Host) -> None:
     def fails() -> None:
         raise ValueError
 
-    rounds = rounds_of(lane(0, host.call(5)), lane(1, host.call(6)), lane(1, fails))
+    turns: list[int] = []
+    lanes = [lane(0, host.call(5)), *[lane(1, fails) for _ in range(5)]]
+    rounds = rounds_of(*lanes, witness=Witness(turn=turns.append))
     rounds.run(3, NEVER)
     assert [one.owner for one in rounds.lanes] == [0]
+    assert turns.count(1) == 1  # none of its other lanes has a turn once one has failed
 
 
 def test_when_all_have_failed_it_ends() -> None:

@@ -66,6 +66,8 @@ class Session:
     def _measure_group(self, at: int, number: int) -> None:
         """Measure one group; a target that hangs or takes the process with it is left out, and the rest redone."""
         while members := [index for index in self.groups[at] if index not in self.gathered.failures]:
+            if at and members == [self.baseline]:
+                return  # the others of this group have failed, and the first group has the baseline
             beacon = self.pool.folder / "beacon"
             Beacon.create(beacon)
             try:
@@ -129,9 +131,8 @@ class Session:
             self.groups.append([self.baseline, index])
             return
         status: Status = "timeout" if isinstance(error, WorkerTimeout) else "oom" if killed else "error"
-        reason = (
-            f"one call took over {self.settings.timeout_s:g} s and was stopped" if status == "timeout" else str(error)
-        )
+        silent = f"it gave no sign of life for {self.settings.timeout_s:g} s and was stopped"
+        reason = silent if status == "timeout" else str(error)
         self.gathered.failures[index] = TargetTiming(status, reason, type(error).__name__)
 
     def _progress(self, message: Mapping[str, Any], number: int) -> Progress:
