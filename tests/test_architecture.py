@@ -82,7 +82,9 @@ def _allowed(module: str, allowed: set[str]) -> bool:
 
 def test_blocks_know_nothing_of_the_tool_and_the_tool_names_no_blocks() -> None:
     assert not [path for path in sources(BLOCKS) for module, _ in imports(path) if module.split(".")[0] == "convbench"]
-    assert not [path for path in sources(PACKAGE) for module, _ in imports(path) if module.split(".")[0] == "convblocks"]
+    assert not [
+        path for path in sources(PACKAGE) for module, _ in imports(path) if module.split(".")[0] == "convblocks"
+    ]
 
 
 def test_measures_do_not_print() -> None:
@@ -91,7 +93,9 @@ def test_measures_do_not_print() -> None:
 
 
 def test_reports_need_no_torch() -> None:
-    wrong = [path for path in sources(PACKAGE / "report") for module, _ in imports(path) if module.split(".")[0] == "torch"]
+    wrong = [
+        path for path in sources(PACKAGE / "report") for module, _ in imports(path) if module.split(".")[0] == "torch"
+    ]
     assert not wrong
 
 

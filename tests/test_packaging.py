@@ -1,4 +1,4 @@
-"""The built wheel: installed on its own, used from a directory that has a ``blocks`` folder, as research repositories do."""
+"""The built wheel: installed on its own, used from a directory with a ``blocks`` folder of its own."""
 
 from __future__ import annotations
 
@@ -32,7 +32,9 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     subprocess.run([sys.executable, "-m", "venv", str(folder)], check=True)
     python = folder / "bin" / "python"
     subprocess.run([python, "-m", "pip", "install", "-q", "--no-deps", "--no-index", str(wheel)], check=True)
-    purelib = subprocess.check_output([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True)
+    purelib = subprocess.check_output(
+        [python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], text=True
+    )
     Path(purelib.strip(), "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
     return python
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 def latency_settings(flags: TimingFlags) -> LatencySettings:
     """The timing protocol that the flags ask for. Raises UsageError."""
-    from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
 
     for name, value in (("--processes", flags.processes), ("--max-time", flags.max_time), ("--timeout", flags.timeout)):

@@ -54,7 +54,10 @@ def lines(text: str) -> dict[str, str]:
     [
         (["MRFA", "--dim", "64", "--size", "56"], {"parameters": "23,216", "MACs": "70,296,576"}),
         (["MRFA", "--dim", "64", "--size", "64"], {"MACs": "91,815,936"}),
-        (["DRConv", "--dim", "64"], {"MACs": "941,690,880", "algorithmic MACs": "132,452,352", "parameters": "303,688"}),
+        (
+            ["DRConv", "--dim", "64"],
+            {"MACs": "941,690,880", "algorithmic MACs": "132,452,352", "parameters": "303,688"},
+        ),
         (["Conv2Former", "--dim", "64"], {"MACs": "172,806,144"}),
         (["RefConvBlock", "--dim", "64"], {"MACs": "115,937,280", "batch-independent": "331,776"}),
         (["PyConv", "--dim", "64"], {"MACs": "84,897,792", "parameters": "27,072"}),
@@ -86,7 +89,9 @@ def test_files_hold_the_record_with_raw_numbers(cli: Cli, tmp_path: Path) -> Non
 
 
 def test_break_downs_add_up_and_go_into_the_files(cli: Cli, tmp_path: Path) -> None:
-    result = cli("profile", "MRFA", "--device", "meta", *QUICK, "--tree", "--by-operator", "-o", "a.json", "-o", "a.csv")
+    result = cli(
+        "profile", "MRFA", "--device", "meta", *QUICK, "--tree", "--by-operator", "-o", "a.json", "-o", "a.csv"
+    )
     assert result.code == 0, result.err
     content = json.loads((tmp_path / "a.json").read_text())
     total = content["records"][0]

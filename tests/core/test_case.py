@@ -70,7 +70,8 @@ cases = st.builds(
     target=st.sampled_from(["MRFA", "timm:resnet18", "a.py:B"]),
     dim=st.none() | st.integers(1, 512),
     options=st.dictionaries(
-        st.sampled_from(["kernel_size", "kernels", "bias"]), st.integers(1, 9) | st.lists(st.integers(1, 9)) | st.booleans()
+        st.sampled_from(["kernel_size", "kernels", "bias"]),
+        st.integers(1, 9) | st.lists(st.integers(1, 9)) | st.booleans(),
     ).map(lambda options: tuple(options.items())),
     batch=st.integers(1, 8),
     size=st.none() | st.integers(1, 512),

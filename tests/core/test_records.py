@@ -7,9 +7,9 @@ from convbench.records import COLUMNS, SCHEMA_VERSION, Record, format_options, f
 SCHEMA = (
     "target kind options input_shape device device_name dtype memory_format mode execution threads params "
     "trainable_params buffers weight_bytes macs algorithmic_macs sampling_macs flops bytes_moved arithmetic_intensity "
-    "uncounted latency_ms latency_low_ms latency_high_ms latency_p10_ms latency_p90_ms latency_first_ms latency_samples "
-    "latency_processes latency_noise throughput_per_s peak_bytes activation_peak_bytes saved_for_backward_bytes "
-    "erf_sigma erf_r20 erf_r30 erf_r50 erf_r99 erf_agd baseline ratio ratio_low ratio_high verdict status error "
+    "uncounted latency_ms latency_low_ms latency_high_ms latency_p10_ms latency_p90_ms latency_first_ms "
+    "latency_samples latency_processes latency_noise throughput_per_s peak_bytes activation_peak_bytes "
+    "saved_for_backward_bytes erf_sigma erf_r20 erf_r30 erf_r50 erf_r99 erf_agd baseline ratio ratio_low ratio_high verdict status error "
     "schema_version convbench_version torch_version created_at"
 )
 
@@ -26,4 +26,6 @@ def test_a_record_survives_its_row() -> None:
 
 def test_shapes_and_options_as_text() -> None:
     assert format_shapes(((1, 64, 56, 56), (2, 3))) == "1x64x56x56;2x3"
-    assert format_options({"dim": 64, "kernels": [3, 5], "scale": None}) == '{"dim": 64, "kernels": [3, 5], "scale": null}'
+    assert (
+        format_options({"dim": 64, "kernels": [3, 5], "scale": None}) == '{"dim": 64, "kernels": [3, 5], "scale": null}'
+    )

@@ -61,7 +61,7 @@ def test_a_runtime_entry_is_found_and_cannot_take_a_taken_name() -> None:
     assert resolve("mine").name == "Mine"
     with pytest.raises(UsageError, match=r"'MINE' is already registered by convbench\.register"):
         register("MINE", "a:b")
-    with pytest.raises(UsageError, match="already registered by convbench .convblocks"):
+    with pytest.raises(UsageError, match=r"already registered by convbench \(convblocks"):
         register("mrfa", "a:b")
 
 

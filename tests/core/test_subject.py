@@ -10,10 +10,10 @@ import torch
 from torch import nn
 
 import convbench
-from convbench.subject import blueprint, instance_subject, make_subject, save_instance
 from convbench.case import Case
 from convbench.devices import available_devices, require_device
 from convbench.errors import DeviceError, OptionError, TargetError, UnknownNameError, UsageError
+from convbench.subject import blueprint, instance_subject, make_subject, save_instance
 
 USER_FILE = '''
 import torch
@@ -164,7 +164,9 @@ def test_the_same_seed_gives_the_same_weights_and_input_whatever_went_before() -
 
 
 def test_conditions_reach_module_and_input() -> None:
-    subject = make_subject(Case("Conv3x3", dim=8, size=6, dtype="float64", memory_format="channels_last", mode="training"))
+    subject = make_subject(
+        Case("Conv3x3", dim=8, size=6, dtype="float64", memory_format="channels_last", mode="training")
+    )
     assert subject.args[0].dtype == torch.float64
     assert subject.args[0].is_contiguous(memory_format=torch.channels_last)
     assert subject.module.training
