@@ -17,7 +17,7 @@ BLOCKS = Path(__import__("convblocks").__file__).parent
 
 # What each part may import of the others. cli → run, report → measures → timing → statistics; the rest are leaves.
 LEAVES = {"errors", "registry", "case", "records"}
-CORE = LEAVES | {"subject", "targets", "devices", "hosts", "checkpoint", "transforms"}
+CORE = LEAVES | {"machine", "subject", "targets", "devices", "hosts", "checkpoint", "transforms"}
 MAY_IMPORT = {
     "errors": set(),
     "registry": {"errors"},
