@@ -10,16 +10,17 @@ from typing import TYPE_CHECKING, Any
 from convbench.registry import register
 
 if TYPE_CHECKING:
-    from convbench.api import compare, profile
+    from convbench.api import compare, erf, profile
     from convbench.subject import build
     from convbench.sweeps import sweep
 
 __version__ = "0.1.0"
-__all__ = ["__version__", "build", "compare", "profile", "register", "sweep"]
+__all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
 
 _LAZY = {
     "build": "convbench.subject",
     "compare": "convbench.api",
+    "erf": "convbench.api",
     "profile": "convbench.api",
     "sweep": "convbench.sweeps",
 }

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from torch import Tensor, nn
 
-    from convbench.measures.erf import ErfSettings
+    from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import LatencySettings
     from convbench.run.measure import Plan
     from convbench.subject import Subject
@@ -93,6 +93,34 @@ def compare(
     index = 0 if baseline is None else list(targets).index(baseline)
     outcomes = compare_cases(cases, index, _plan(measures, device, strict, latency, erf))
     return to_frame([outcome.record() for outcome in outcomes])
+
+
+def erf(
+    target: str | nn.Module,
+    dim: int | None = None,
+    *,
+    shape: Shape | None = None,
+    size: int | None = None,
+    settings: ErfSettings | None = None,
+    device: str = "cpu",
+    **options: Any,
+) -> Erf:
+    """The effective receptive field of a target: its map, figures and intervals.
+
+    target: a reference as on the command line, of which several initialisations are pooled, or the caller's own
+        module, whose weights are taken as they are. shape: of the input, N,C,H,W; needed for a module.
+    Raises UsageError for a request that cannot be met, EmptyMapError when nothing of the input reaches the output.
+    """
+    from convbench.measures.erf import measure_erf
+    from convbench.subject import blueprint
+
+    case = _case(target, dim, shape, size, 1, device, "float32", "inference", options, None)
+    if isinstance(target, str):
+        plan = blueprint(case)
+        return measure_erf(plan.module, plan.shapes()[0], settings, device=device)
+    if shape is None:
+        raise ShapeError(f"{type(target).__name__} is a module: give shape=(N, C, H, W)")
+    return measure_erf(target, shape, settings, device=device)
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:

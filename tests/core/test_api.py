@@ -84,6 +84,16 @@ def test_a_module_that_rejects_its_input_is_a_target_error() -> None:
         convbench.profile(Fails(), shape=(1, 3, 4, 4), measures=QUICK)
 
 
+def test_a_receptive_field_of_a_name_and_of_a_module() -> None:
+    field = convbench.erf("Conv3x3", 8, size=9)
+    assert field.initialisations > 1
+    assert field.map.shape == (9, 9)
+    module = nn.Conv2d(2, 2, 3, padding=1)
+    assert convbench.erf(module, shape=(1, 2, 9, 9)).initialisations == 1
+    with pytest.raises(ShapeError, match="give shape="):
+        convbench.erf(module)
+
+
 SCRIPT = """
 import convbench
 from torch import nn
