@@ -228,6 +228,13 @@ def test_a_gradient_that_somebody_else_holds_is_not_added_to_in_place() -> None:
     )
 
 
+def test_a_gradient_of_few_bytes_is_not_added_to_in_place() -> None:
+    # Both gradients of the input are scalars, expanded; their sum is the first that has its size.
+    found = follow(Lambda(lambda x: x + x.sum()), maps(4), mode="training")
+    assert found.gradients_bytes == size(4)
+    assert found.backward_peak_bytes == 2 * size(4) + 3 * SCALAR
+
+
 def test_shared_weights_count_once_and_tensors_without_a_name_count() -> None:
     shared = nn.Conv2d(3, 3, 1, bias=False)
     module = nn.Sequential(shared, nn.ReLU(), shared)

@@ -40,17 +40,15 @@ class Copier:
         return tree_map_only(Tensor, self.tensor, arguments)
 
     def module(self, module: nn.Module) -> nn.Module:
-        """A copy of ``module`` whose gradients are cleared. What cannot be copied, a lock or a file, is shared.
+        """A copy of ``module`` without gradients. What cannot be copied, a lock or a file, is shared.
 
         Raises MeasurementError where the module itself cannot be copied.
         """
         tensors = {id(tensor): self._held(tensor) for tensor in held_tensors(module) if _plain(tensor)}
         try:
-            duplicate = copy.deepcopy(module, dict(tensors))
+            return copy.deepcopy(module, dict(tensors))
         except Exception:  # copying runs the target's own code
-            duplicate = _copy_sharing(module, tensors)
-        duplicate.zero_grad(set_to_none=True)
-        return duplicate
+            return _copy_sharing(module, tensors)
 
     def _held(self, tensor: Tensor) -> Tensor:
         duplicate = self.tensor(tensor)
