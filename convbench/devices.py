@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import platform
-
 import torch
 
 from convbench.errors import DeviceError
+from convbench.machine import cpu_model
 
 
 def require_device(device: str) -> None:
@@ -52,12 +51,4 @@ def device_name(device: str) -> str:
         return str(torch.xpu.get_device_name(int(index or 0)))
     if kind == "meta":
         return "none (shapes only)"
-    return _cpu_model()
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as lines:
-            return next(line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    except (OSError, StopIteration):
-        return platform.processor() or platform.machine()
+    return cpu_model()

@@ -24,7 +24,7 @@ MAY_IMPORT = {
     "case": {"errors"},
     "records": {"errors"},
     "statistics": {"errors"},
-    "devices": {"errors"},
+    "devices": {"errors", "machine"},
     "targets": LEAVES | {"devices"},
     "hosts": CORE,
     "checkpoint": {"errors"},
