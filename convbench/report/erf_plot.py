@@ -1,7 +1,8 @@
-"""Pictures of effective receptive fields: maps on one shared colour scale over their radial profiles."""
+"""Pictures of effective receptive fields: maps on one shared colour scale, with their radial profiles."""
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,12 +11,20 @@ from typing import TYPE_CHECKING, Any, Literal
 import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import Colormap, LogNorm, Normalize
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.patches import Rectangle
 
 from convbench.errors import OutputError
+from convbench.report.erf_panels import (
+    ColourScale,
+    caption,
+    colour_map,
+    depth_name,
+    draw_map,
+    draw_profile,
+    heading,
+    keys,
+    norm,
+)
 
 if TYPE_CHECKING:
     from convbench.measures.erf import Erf
@@ -23,10 +32,6 @@ if TYPE_CHECKING:
 Scale = Literal["log", "linear", "both"]
 SUFFIXES = (".png", ".svg", ".pdf")
 
-_DECADES = 4
-_MAP = "magma"  # even in lightness, so that it survives colour blindness and grey printing
-_FIELD_COLOUR = "#56b4e9"
-_LINES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito's palette
 _STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 10,
@@ -37,8 +42,10 @@ _STYLE: dict[Any, Any] = {
     "pdf.fonttype": 42,
 }
 # Inches.
-_CELL, _GAP_X, _LEFT, _RIGHT = 1.95, 0.42, 0.85, 0.95
-_TITLE, _CAPTION, _PROFILE, _PROFILE_FOOT, _TOP, _LEGEND = 0.42, 0.62, 1.55, 0.5, 0.62, 0.32
+_CELL, _GAP, _LEFT, _RIGHT = 1.9, 0.42, 0.85, 0.95
+_TITLE, _CAPTION, _PROFILE, _FOOT, _HEAD = 0.42, 0.86, 1.5, 0.5, 0.85
+_ROW = _TITLE + _CELL + _CAPTION
+_NARROWEST = 7.2
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,15 +54,6 @@ class LabelledErf:
 
     label: str
     erf: Erf
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    """One row of maps: a depth on a colour scale; half_width: pixels shown on each side of the centre."""
-
-    depth: int
-    scale: Literal["log", "linear"]
-    half_width: float
 
 
 def draw_erf(
@@ -81,230 +79,152 @@ def draw_erf(
         raise OutputError(f"{path} has suffix {path.suffix!r}: a picture is {', '.join(SUFFIXES)}")
     labels = list(dict.fromkeys(item.label for item in erfs))
     scale = scale or ("both" if len(labels) == 1 else "log")
+    scales: tuple[ColourScale, ...] = ("log", "linear") if scale == "both" else (scale,)
     with mpl.rc_context(_STYLE):
-        figure = _Grid(erfs, labels, scale, columns).draw()
+        figure = (_Single if len(labels) == 1 else _Grid)(erfs, labels, scales, columns).figure
         if path is not None:
             figure.savefig(path, dpi=dpi, facecolor="white")
     return figure
 
 
-class _Grid:
-    """Places the panels of a figure; all lengths are inches from its lower left corner."""
+class _Sheet:
+    """A figure whose panels are placed in inches from its lower left corner."""
 
-    def __init__(self, erfs: Sequence[LabelledErf], labels: Sequence[str], scale: Scale, columns: int) -> None:
+    def __init__(self, width: float, height: float, erfs: Sequence[LabelledErf]) -> None:
+        self.size = (max(width, _NARROWEST), height)
+        self.figure = Figure(figsize=self.size)
         self.erfs = {(item.label, item.erf.depth): item.erf for item in erfs}
-        self.depths = sorted({item.erf.depth for item in erfs})
-        scales: tuple[Literal["log", "linear"], ...] = ("log", "linear") if scale == "both" else (scale,)
-        self.rows = [
-            _Row(depth, name, max(_half_width(erf) for (_, d), erf in self.erfs.items() if d == depth))
-            for depth in self.depths
-            for name in scales
-        ]
-        bands = -(-len(labels) // columns)
-        per_band = -(-len(labels) // bands)
-        self.bands = [labels[start : start + per_band] for start in range(0, len(labels), per_band)]
-        self.row_height = _TITLE + _CELL + _CAPTION
-        self.band_height = len(self.rows) * self.row_height + _PROFILE + _PROFILE_FOOT
-        self.width = max(_LEFT + per_band * (_CELL + _GAP_X) - _GAP_X + _RIGHT, 6.2)
-        self.height = _TOP + _LEGEND + bands * self.band_height
-        self.figure = Figure(figsize=(self.width, self.height))
-
-    def draw(self) -> Figure:
+        self.depths = _depths(erfs)
+        self.half_widths = {
+            depth: _half_width([erf for (_, d), erf in self.erfs.items() if d == depth]) for depth in self.depths
+        }
         self._head()
-        for number, labels in enumerate(self.bands):
-            top = self.height - _TOP - _LEGEND - number * self.band_height
-            for column, label in enumerate(labels):
-                left = _LEFT + column * (_CELL + _GAP_X)
-                for index, row in enumerate(self.rows):
-                    bottom = top - index * self.row_height - _TITLE - _CELL
-                    erf = self.erfs.get((label, row.depth))
-                    if erf is not None:
-                        axes = self._axes(left, bottom, _CELL, _CELL)
-                        _map_panel(axes, erf, row)
-                        if index == 0:
-                            axes.set_title(label, pad=5)
-                        if column == 0:
-                            axes.set_ylabel(f"{_row_name(row, self.rows)}\noffset (px)")
-                axes = self._axes(left, top - self.band_height + _PROFILE_FOOT, _CELL, _PROFILE)
-                _profile_panel(axes, [(depth, self.erfs.get((label, depth))) for depth in self.depths])
-                if column == 0:
-                    axes.set_ylabel("contribution per pixel\n(relative to the peak)")
-            self._colour_bars(top)
-        return self.figure
 
-    def _axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
-        axes: Axes = self.figure.add_axes(
-            (left / self.width, bottom / self.height, width / self.width, height / self.height)
-        )
+    def axes(self, left: float, bottom: float, width: float, height: float) -> Axes:
+        across, up = self.size
+        axes: Axes = self.figure.add_axes((left / across, bottom / up, width / across, height / up))
         return axes
 
-    def _head(self) -> None:
-        self.figure.text(
-            0.5, 1 - 0.1 / self.height, _heading(list(self.erfs.values())), ha="center", va="top", fontsize=9.5
+    def map(self, erf: Erf, scale: ColourScale, left: float, bottom: float) -> Axes:
+        axes = self.axes(left, bottom, _CELL, _CELL)
+        draw_map(axes, erf, scale, self.half_widths[erf.depth])
+        return axes
+
+    def caption(self, axes: Axes, erf: Erf) -> None:
+        axes.text(
+            0.5, -0.13, caption(erf), transform=axes.transAxes, ha="center", va="top", fontsize=8, linespacing=1.35
         )
-        handles = [
-            Line2D([], [], color=_FIELD_COLOUR, linestyle="--", label="theoretical field"),
-            Line2D([], [], color="black", linestyle="-", linewidth=1, label="square with 50%"),
-            Line2D([], [], color="black", linestyle=":", linewidth=1, label="square with 99%"),
-            *(
-                Line2D([], [], color=_colour(index), label=_depth_name(depth))
-                for index, depth in enumerate(self.depths)
-            ),
-            Line2D([], [], color="0.35", linestyle="--", linewidth=1, label="Gaussian of the same width"),
-        ]
+
+    def profile(
+        self, label: str, depths: Sequence[int], left: float, bottom: float, width: float, height: float
+    ) -> Axes:
+        axes = self.axes(left, bottom, width, height)
+        shown = {self.depths.index(depth): self.erfs[label, depth] for depth in depths if (label, depth) in self.erfs}
+        draw_profile(axes, shown, max(self.half_widths[depth] for depth in depths))
+        return axes
+
+    def bar(self, scale: ColourScale, left: float, bottom: float, height: float, label: str) -> None:
+        axes = self.axes(left, bottom, 0.12, height)
+        bar = self.figure.colorbar(ScalarMappable(norm(scale), colour_map()), cax=axes)
+        bar.set_label(label)
+
+    def _head(self) -> None:
+        up = self.size[1]
+        text = heading(list(self.erfs.values()))
+        self.figure.text(0.5, 1 - 0.1 / up, text, ha="center", va="top", fontsize=9.5)
+        handles = keys(self.depths)
         self.figure.legend(
             handles=handles,
             loc="upper center",
-            bbox_to_anchor=(0.5, 1 - _TOP / self.height),
-            ncol=len(handles),
+            bbox_to_anchor=(0.5, 1 - 0.5 / up),
+            ncol=len(handles) if self.size[0] > 8.5 else -(-len(handles) // 2),
             frameon=False,
             columnspacing=1.4,
             handlelength=2.2,
         )
 
-    def _colour_bars(self, top: float) -> None:
-        for name in dict.fromkeys(row.scale for row in self.rows):
-            indices = [index for index, row in enumerate(self.rows) if row.scale == name]
-            count = indices[-1] + 1 if len({row.scale for row in self.rows}) == 1 else 1
-            for index in indices[:1] if count > 1 else indices:
-                bottom = top - (index + count - 1) * self.row_height - _TITLE - _CELL
-                height = (count - 1) * self.row_height + _CELL
-                axes = self._axes(self.width - _RIGHT + 0.14, bottom, 0.13, height)
-                bar = self.figure.colorbar(ScalarMappable(_norm(name), _colour_map()), cax=axes)
-                bar.set_label(f"contribution / peak ({name})")
+
+class _Grid(_Sheet):
+    """Columns of labels, rows of depths and scales, and a row of profiles; broken into bands of few columns."""
+
+    def __init__(
+        self, erfs: Sequence[LabelledErf], labels: Sequence[str], scales: Sequence[ColourScale], columns: int
+    ) -> None:
+        bands = -(-len(labels) // columns)
+        across = -(-len(labels) // bands)
+        self.rows = [(depth, scale) for depth in _depths(erfs) for scale in scales]
+        self.scales = scales
+        band = len(self.rows) * _ROW + _PROFILE + _FOOT
+        panels = across * (_CELL + _GAP) - _GAP
+        super().__init__(_LEFT + panels + _RIGHT, _HEAD + bands * band, erfs)
+        left = (self.size[0] - panels - _RIGHT + _LEFT) / 2
+        for number in range(bands):
+            top = self.size[1] - _HEAD - number * band
+            for column, label in enumerate(labels[number * across : (number + 1) * across]):
+                self._column(label, left + column * (_CELL + _GAP), top, is_first=column == 0)
+            self._bars(left + panels + 0.14, top)
+
+    def _column(self, label: str, left: float, top: float, is_first: bool) -> None:
+        for index, (depth, scale) in enumerate(self.rows):
+            erf = self.erfs.get((label, depth))
+            if erf is None:
+                continue
+            axes = self.map(erf, scale, left, top - index * _ROW - _TITLE - _CELL)
+            if scale == self.scales[-1]:
+                self.caption(axes, erf)
+            if index == 0:
+                axes.set_title("\n".join(textwrap.wrap(label, 24)), pad=5)
+            if is_first:
+                name = depth_name(depth) + (f", {scale}" if len(self.scales) > 1 else "")
+                axes.set_ylabel(f"{name}\noffset (px)")
+        axes = self.profile(label, self.depths, left, top - len(self.rows) * _ROW - _PROFILE, _CELL, _PROFILE)
+        if is_first:
+            axes.set_ylabel("contribution per pixel\n(relative to the peak)")
+
+    def _bars(self, left: float, top: float) -> None:
+        if len(self.scales) == 1:
+            height = (len(self.rows) - 1) * _ROW + _CELL
+            label = f"contribution / peak ({self.scales[0]})"
+            self.bar(self.scales[0], left, top - _TITLE - height, height, label)
+            return
+        for index, (_, scale) in enumerate(self.rows):
+            self.bar(scale, left, top - index * _ROW - _TITLE - _CELL, _CELL, "contribution / peak")
 
 
-def _map_panel(axes: Axes, erf: Erf, row: _Row) -> None:
-    """The map around its centre with the boxes over it and the figures under it."""
-    y, x = erf.centre
-    height, width = erf.map.shape
-    axes.imshow(
-        erf.map / erf.map.max(),
-        cmap=_colour_map(),
-        norm=_norm(row.scale),
-        interpolation="nearest",
-        extent=(-0.5 - x, width - 0.5 - x, height - 0.5 - y, -0.5 - y),
-    )
-    axes.set_facecolor("0.82")
-    axes.set_xlim(-row.half_width, row.half_width)
-    axes.set_ylim(row.half_width, -row.half_width)
-    axes.locator_params(nbins=5, integer=True)
-    axes.tick_params(length=2.5, pad=2)
-    for side, style in ((erf.metrics.side_50_px, "-"), (erf.metrics.side_99_px, ":")):
-        if side is not None:
-            _outline(axes, -side / 2, -side / 2, side, side, color="white", linestyle=style, linewidth=1.0)
-    field = erf.receptive_field
-    if field is not None:
-        _outline(
-            axes, field.left - 0.5 - x, field.top - 0.5 - y, field.width, field.height,
-            color=_FIELD_COLOUR, linestyle="--", linewidth=1.3,
-        )  # fmt: skip
-    axes.text(0.5, -0.13, _caption(erf), transform=axes.transAxes, ha="center", va="top", fontsize=8, linespacing=1.35)
+class _Single(_Sheet):
+    """One label: a row a depth, of its map on each scale and its profile."""
+
+    def __init__(
+        self, erfs: Sequence[LabelledErf], labels: Sequence[str], scales: Sequence[ColourScale], columns: int
+    ) -> None:
+        depths = _depths(erfs)
+        step = _CELL + _GAP + 0.75
+        super().__init__(_LEFT + len(scales) * step + 2.75, _HEAD + len(depths) * _ROW, erfs)
+        for index, depth in enumerate(depths):
+            erf = self.erfs[labels[0], depth]
+            bottom = self.size[1] - _HEAD - index * _ROW - _TITLE - _CELL
+            for place, scale in enumerate(scales):
+                axes = self.map(erf, scale, _LEFT + place * step, bottom)
+                axes.set_xlabel("offset (px)", labelpad=1)
+                self.bar(scale, _LEFT + place * step + _CELL + 0.1, bottom, _CELL, "contribution / peak")
+                if place == 0:
+                    axes.set_ylabel("offset (px)", labelpad=1)
+                    axes.set_title(f"{labels[0]}, {depth_name(depth)}", loc="left", pad=5)
+            left = _LEFT + len(scales) * step + 0.35
+            axes = self.profile(labels[0], [depth], left, bottom, 2.2, _CELL)
+            axes.set_ylabel("contribution per pixel\n(relative to the peak)")
+            self.figure.text(
+                0.5, (bottom - 0.46) / self.size[1], "   ".join(caption(erf).split("\n")),
+                ha="center", va="top", fontsize=8.5,
+            )  # fmt: skip
 
 
-def _profile_panel(axes: Axes, erfs: Sequence[tuple[int, Erf | None]]) -> None:
-    furthest = 1.0
-    for index, (_, erf) in enumerate(erfs):
-        if erf is None:
-            continue
-        profile = erf.profile
-        peak = profile.share.max()
-        shown = profile.share > 0
-        axes.plot(profile.distance_px[shown], profile.share[shown] / peak, color=_colour(index), linewidth=1.6)
-        axes.plot(profile.distance_px, profile.gaussian / peak, color=_colour(index), linewidth=0.9, linestyle="--")
-        visible = profile.distance_px[profile.share / peak > 10.0 ** -(_DECADES + 1)]
-        furthest = max(furthest, float(visible.max()))
-    axes.set_yscale("log")
-    axes.set_ylim(10.0 ** -(_DECADES + 1), 2)
-    axes.set_xlim(0, furthest * 1.05)
-    axes.locator_params(axis="x", nbins=5, integer=True)
-    axes.grid(alpha=0.25, linewidth=0.5)
-    axes.tick_params(length=2.5, pad=2)
-    axes.spines[["top", "right"]].set_visible(False)
-    axes.set_xlabel("distance from centre (px)", labelpad=2)
+def _depths(erfs: Sequence[LabelledErf]) -> list[int]:
+    return sorted({item.erf.depth for item in erfs})
 
 
-def _outline(axes: Axes, left: float, top: float, width: float, height: float, **style: Any) -> None:
-    axes.add_patch(Rectangle((left, top), width, height, fill=False, **style))
-
-
-def _heading(erfs: Sequence[Erf]) -> str:
-    """Everything that makes maps comparable, or that the fields differ in it."""
-    first = erfs[0]
-    height, width = first.map.shape
-    statistic = _shared(
-        erfs, "statistic", {"abs": "mean |gradient|", "square": "mean gradient²", "relu": "mean relu(gradient)"}
-    )
-    probe = _shared(erfs, "probe", {"signs": "random ±1 over output channels", "ones": "sum of output channels"})
-    sizes = {erf.map.shape for erf in erfs}
-    size = f"{height}×{width} input" if len(sizes) == 1 else "inputs of several sizes"
-    samples = _shared(erfs, "samples", {})
-    initialisations = _shared(erfs, "initialisations", {})
-    kind = "RepLKNet's" if first.mode == "replknet" else "Effective"
-    return (
-        f"{kind} receptive field of the centred output pixel: {statistic}, {probe}\n"
-        f"{size}, {_shared(erfs, 'inputs', {})}, {samples} samples × {initialisations} initialisations, "
-        f"{_shared(erfs, 'dtype', {})}"
-    )
-
-
-def _shared(erfs: Sequence[Erf], name: str, words: dict[str, str]) -> str:
-    values = sorted({str(getattr(erf, name)) for erf in erfs})
-    return " / ".join(words.get(value, value) for value in values)
-
-
-def _caption(erf: Erf) -> str:
-    figures = erf.metrics
-    field = erf.receptive_field
-    if field is None:
-        theoretical = "RF whole image"
-    elif field.height == field.width:
-        theoretical = f"RF {field.width}"
-    else:
-        theoretical = f"RF {field.height}×{field.width}"
-    if field is not None and field.clipped(*erf.map.shape) != field:
-        theoretical += " (> image)"
-    return (
-        f"σ {_number(figures.sigma_px, 2)}  R50 {_number(figures.radius_50_px, 1)}  "
-        f"R90 {_number(figures.radius_90_px, 1)}  {theoretical}\n"
-        f"AGD {_number(figures.agd, 3)}  r50 {_number(figures.side_50_px, 0)}  r99 {_number(figures.side_99_px, 0)}  "
-        f"centre {100 * (figures.centre_share or 0):.1f}%"
-    )
-
-
-def _number(value: float | None, digits: int) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _half_width(erf: Erf) -> float:
-    """Pixels to show on each side: the theoretical field where it fits, else what holds 99%, and a margin."""
-    height, width = erf.map.shape
-    largest: float = max(height, width) / 2
-    field = erf.receptive_field
-    if field is None:
-        return largest
-    return min(max(field.height, field.width) / 2 * 1.12 + 1, largest)
-
-
-def _norm(scale: Literal["log", "linear"]) -> Normalize:
-    return LogNorm(10.0**-_DECADES, 1.0, clip=True) if scale == "log" else Normalize(0.0, 1.0)
-
-
-def _colour_map() -> Colormap:
-    colours: Colormap = mpl.colormaps[_MAP].copy()
-    colours.set_bad(colours(0.0))  # the logarithm of a zero
-    return colours
-
-
-def _colour(index: int) -> str:
-    return _LINES[index % len(_LINES)]
-
-
-def _depth_name(depth: int) -> str:
-    return "one block" if depth == 1 else f"{depth} blocks"
-
-
-def _row_name(row: _Row, rows: Sequence[_Row]) -> str:
-    return (
-        f"{_depth_name(row.depth)}, {row.scale}" if len({item.scale for item in rows}) > 1 else _depth_name(row.depth)
-    )
+def _half_width(erfs: Sequence[Erf]) -> float:
+    """Pixels to show on each side: the largest bounded field and a margin, or all of the image."""
+    largest: float = max(max(erf.map.shape) for erf in erfs) / 2
+    sides = [max(field.height, field.width) for erf in erfs if (field := erf.receptive_field) is not None]
+    return min(max(sides) / 2 * 1.15 + 1.5, largest) if sides else largest
