@@ -1,12 +1,15 @@
 """Convolution blocks and networks of five papers, in plain torch: ``from convblocks import MRFA``.
 
-Names are imported on first use, so that reading the catalogue costs no torch import.
+Names are imported on first use, so that reading the catalogue costs no torch import. The networks' factories are
+there under their registered names: ``from convblocks import uniconvnet_a``.
 """
 
 from __future__ import annotations
 
 import importlib
 from typing import TYPE_CHECKING, Any
+
+from convblocks.catalogue import ENTRIES
 
 if TYPE_CHECKING:
     from convblocks.baselines import Bottleneck, ConvBNReLU, ConvNeXtBlock, DepthwiseSeparable
@@ -73,13 +76,17 @@ __all__ = [
 ]
 
 
+_NETWORKS = {entry["name"]: entry["target"].partition(":")[0] for entry in ENTRIES if entry["kind"] == "network"}
+
+
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    home = f"{__name__}.{_HOME[name]}" if name in _HOME else _NETWORKS.get(name)
+    if home is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+    value = getattr(importlib.import_module(home), name)
     globals()[name] = value
     return value
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__)
+    return sorted([*__all__, *_NETWORKS])
