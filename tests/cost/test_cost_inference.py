@@ -102,13 +102,25 @@ def test_element_wise_operators(name: str) -> None:
 @settings(max_examples=100, deadline=None)
 @given(
     st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2),
-    st.booleans(), st.booleans(),
+    st.booleans(), st.booleans(), st.booleans(), st.booleans(),
 )  # fmt: skip
 def test_convolutions(
-    rank: int, groups: int, kernel: int, stride: int, padding: int, dilation: int, transposed: bool, bias: bool
+    rank: int,
+    groups: int,
+    kernel: int,
+    stride: int,
+    padding: int,
+    dilation: int,
+    transposed: bool,
+    bias: bool,
+    x_channels_last: bool,
+    weight_channels_last: bool,
 ) -> None:
     x, filters = torch.rand([2, 2 * groups, *[6] * rank]), 2 * groups if transposed else 3 * groups
     weight = torch.rand([filters, 3 if transposed else 2, *[kernel] * rank])
+    if rank == 2:
+        x = x.to(memory_format=torch.channels_last) if x_channels_last else x
+        weight = weight.to(memory_format=torch.channels_last) if weight_channels_last else weight
     offset = torch.rand(3 * groups) if bias else None
     output_padding = min(stride, dilation) - 1 if transposed else 0
     options = ([stride] * rank, [padding] * rank, [dilation] * rank, transposed, [output_padding] * rank, groups)
@@ -155,15 +167,38 @@ def test_products_reductions_and_concatenation() -> None:
     assert_inferred_as_run(aten.mm.default, a, torch.rand(5, 4).t())
     assert_inferred_as_run(aten.addmm.default, torch.rand(5), a, b, beta=0.5)
     assert_inferred_as_run(aten.bmm.default, torch.rand(2, 3, 4), torch.rand(2, 4, 5))
-    for dims in ([2, 3], [-1], [0]):
-        for keepdim in (False, True):
-            assert_inferred_as_run(aten.mean.dim, image, dims, keepdim)
-            assert_inferred_as_run(aten.sum.dim_IntList, image, dims, keepdim)
-    assert_inferred_as_run(aten.sum.default, image)
     last = image.to(memory_format=torch.channels_last)
+    for each in (image, last, image.permute(0, 2, 3, 1), image[:, ::2]):
+        for dims in ([2, 3], [-1], [0]):
+            for keepdim in (False, True):
+                assert_inferred_as_run(aten.mean.dim, each, dims, keepdim)
+                assert_inferred_as_run(aten.sum.dim_IntList, each, dims, keepdim)
+                assert_inferred_as_run(aten.amax.default, each, dims, keepdim)
+    assert_inferred_as_run(aten.sum.default, image)
     for pair in ([image, image], [last, last]):
         assert_inferred_as_run(aten.cat.default, pair, 1)
-    assert_inferred_as_run(aten.cat.default, [image, last], 1, must=False)
+    assert_inferred_as_run(aten.cat.default, [image, last], 1)
+    assert_inferred_as_run(aten.cat.default, [last, torch.rand(2, 3, 4, 10)[..., ::2]], 1)
+    for each in (image, last):
+        assert_inferred_as_run(aten.clone.default, each)
+        assert_inferred_as_run(aten.clone.default, each, memory_format=torch.contiguous_format)
+        assert_inferred_as_run(aten.clone.default, each, memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("options", [([3, 3], [2, 2], [1, 1]), ([2, 3],), ([3], [1], [1], [2])])
+def test_maximum_pooling(memory_format: torch.memory_format, options: tuple[list[int], ...]) -> None:
+    x = torch.rand(2, 3, 9, 8).to(memory_format=memory_format)
+    assert_inferred_as_run(aten.max_pool2d_with_indices.default, x, *options)
+    y, indices = aten.max_pool2d_with_indices(x, *options)
+    kernel, stride, padding, dilation = (*options, *([[], [0, 0], [1, 1]][len(options) - 1 :]))
+    args = (y, x, kernel, stride, padding, dilation, False, indices)
+    assert_inferred_as_run(aten.max_pool2d_with_indices_backward.default, *args)
+
+
+def test_counting_in_place() -> None:
+    assert_inferred_as_run(aten.add_.Tensor, torch.zeros((), dtype=torch.long), 1)
+    assert infer("aten::add_", (meta_copy(torch.zeros(2, dtype=torch.long)), 1.5), {}) is None
 
 
 @pytest.mark.parametrize("training", [False, True])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import warnings
 from typing import Any
@@ -77,7 +78,7 @@ def process_state() -> tuple[object, ...]:
         torch.get_rng_state().tolist(), random.getstate(), np.random.get_state()[1].tolist(), list(warnings.filters),
         torch.is_grad_enabled(), torch.is_inference_mode_enabled(), torch.is_autocast_enabled("cpu"),
         dict(hooks._global_forward_hooks), dict(hooks._global_forward_pre_hooks),
-        dict(hooks._global_forward_hooks_always_called), torch._C._len_torch_dispatch_stack(),
+        dict(hooks._global_forward_hooks_always_called), torch._C._len_torch_dispatch_stack(), gc.isenabled(),
     )  # fmt: skip
 
 

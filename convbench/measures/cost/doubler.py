@@ -22,6 +22,7 @@ _SHARED = frozenset(
     (int, float, bool, str, bytes, complex, type(None), type, ModuleType, torch.dtype, torch.device, torch.Size)
 )
 _MAPPINGS = frozenset((dict, OrderedDict))
+_CONTAINERS = frozenset((dict, OrderedDict, list, set, tuple))
 
 
 class Doubler:
@@ -33,9 +34,6 @@ class Doubler:
 
     def double(self, original: nn.Module) -> nn.Module:
         """The double of a module: parameters and buffers by ``copy_tensor``, everything else by value."""
-        for each in original.modules():
-            for tensor in (*each._parameters.values(), *each._buffers.values()):
-                self._registered(tensor)
         return self._module(original)
 
     def _registered(self, tensor: Tensor | None) -> Tensor | None:
@@ -65,13 +63,18 @@ class Doubler:
         attributes: dict[str, Any] = {}
         object.__setattr__(double, "__dict__", attributes)
         for name, value in original.__dict__.items():
-            if name == "_compiled_call_impl":  # module.compile(): the double runs the operators it was made from
+            kind = type(value)
+            if kind in _SHARED:
+                attributes[name] = value
+            elif kind in _CONTAINERS and not value:
+                attributes[name] = kind()
+            elif name == "_compiled_call_impl":  # module.compile(): the double runs what it was made from
                 continue
-            if name == "_modules":
+            elif name == "_modules":
                 children = ((key, child if child is None else self._module(child)) for key, child in value.items())
-                attributes[name] = type(value)(children)
+                attributes[name] = kind(children)
             elif name in ("_parameters", "_buffers"):
-                attributes[name] = type(value)((key, self._registered(tensor)) for key, tensor in value.items())
+                attributes[name] = kind((key, self._registered(tensor)) for key, tensor in value.items())
             else:
                 attributes[name] = self._value(value, owned=True)
         return double
@@ -101,6 +104,8 @@ class Doubler:
             return doubles if any(a is not b for a, b in zip(doubles, value, strict=True)) else value
         if kind is FunctionType:
             return self._function(value)
+        if isinstance(value, nn.Parameter):
+            return self._registered(value)
         if isinstance(value, Tensor):
             return self._loose_tensor(value)
         if isinstance(value, nn.Module):

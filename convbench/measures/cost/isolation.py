@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import random
 import sys
 import warnings
@@ -11,6 +12,18 @@ from typing import cast
 
 import torch
 from torch.utils import _python_dispatch
+
+
+@contextmanager
+def uncollected() -> Iterator[None]:
+    """Leave garbage for later: a collection halfway would visit everything ever imported, at the price of the work."""
+    collecting = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if collecting:
+            gc.enable()
 
 
 @contextmanager

@@ -12,7 +12,7 @@ from convbench.measures.cost.execution import Pass
 from convbench.measures.cost.modules import Node
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
-from convbench.measures.cost.shadow import Method
+from convbench.measures.cost.shadow import Method, registered_tensors
 from convbench.measures.cost.table import Kind
 
 _Sampling = Mapping[Node, tuple[int, int]]
@@ -62,7 +62,7 @@ def assemble(module: nn.Module, done: Pass, *, training: bool, method: Method, r
 def _least_traffic(module: nn.Module, done: Pass, *, training: bool) -> int:
     """Inputs, outputs, and the parameters and buffers that an operator read, each once; in training their gradients."""
     used = done.counter.provenance.used
-    weights = [weight for weight in (*module.parameters(), *module.buffers()) if storage_of(weight) in used]
+    weights = [weight for weight in registered_tensors(module) if storage_of(weight) in used]
     tensors: list[Tensor] = [*done.inputs, *weights, *done.outputs]
     gradients = [tensor for tensor in tensors if training and tensor.requires_grad]
     return sum(Shape.of(tensor).nbytes for tensor in (*tensors, *gradients))

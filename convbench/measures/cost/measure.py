@@ -14,12 +14,12 @@ from convbench.errors import MeasurementError, UsageError
 from convbench.measures.cost.counter import CostCounter
 from convbench.measures.cost.execution import run, tensors_in
 from convbench.measures.cost.failure import explain
-from convbench.measures.cost.isolation import isolated
+from convbench.measures.cost.isolation import isolated, uncollected
 from convbench.measures.cost.ledger import assemble
 from convbench.measures.cost.modules import ModuleTree
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost
-from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
+from convbench.measures.cost.shadow import Method, doubling, registered_tensors, shadow, shadow_inputs
 
 
 class CostError(MeasurementError):
@@ -35,6 +35,8 @@ class _Request:
     input_grad: bool
     autocast: torch.dtype | None
     device_type: str
+    tensors: tuple[Tensor, ...]
+    """Of the arguments and of the module."""
 
 
 def measure_cost(
@@ -65,12 +67,14 @@ def measure_cost(
         raise UsageError(
             f"args is the tuple of forward's arguments, got {type(args).__name__}: write (x,) for one input"
         )
-    if any(is_lazy(parameter) for parameter in module.parameters()):
+    registered = tuple(registered_tensors(module))
+    if any(is_lazy(tensor) for tensor in registered):
         raise UsageError("the module has lazy parameters without a shape: run it once on an input of the right width")
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators it was made from are counted
-    device_type = _device_type((*tensors_in(args), *module.parameters()))
+    tensors = (*tensors_in((tuple(args), dict(kwargs or {}))), *registered)
+    device_type = _device_type(tensors)
     autocast = autocast or _outer_autocast(device_type)
-    request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast, device_type)
+    request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast, device_type, tensors)
     with isolated():
         cost = _first_that_works(request)
     if strict and cost.uncounted:
@@ -106,25 +110,23 @@ def _first_that_works(request: _Request) -> Cost:
 
 def _methods(request: _Request) -> list[Method]:
     """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values."""
-    tensors = (
-        *request.module.parameters(),
-        *request.module.buffers(),
-        *tensors_in((request.args, dict(request.kwargs))),
-    )
     methods: list[Method] = ["fake"] if request.autocast is not None else ["meta", "fake"]
-    if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in tensors):
+    if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in request.tensors):
         methods.append("real")
     return methods
 
 
 def _count(request: _Request, method: Method, reason: str | None, *, accumulate: bool = False) -> Cost:
     with ExitStack() as stack:
+        if method == "meta":
+            stack.enter_context(uncollected())
         copy_tensor = stack.enter_context(doubling(method))
         double = shadow(request.module, copy_tensor)
         inputs = (request.args, dict(request.kwargs))
         (args, kwargs), leaves = shadow_inputs(inputs, copy_tensor, input_grad=request.training and request.input_grad)
         tree = ModuleTree(double)
-        counter = CostCounter(tree, on_meta=method == "meta", untouchable=_storages(request.module))
+        untouchable = frozenset(map(storage_of, request.tensors))
+        counter = CostCounter(tree, on_meta=method == "meta", untouchable=untouchable)
         if request.autocast is not None:
             stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
@@ -155,11 +157,6 @@ def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _Unsu
     return None
 
 
-def _storages(module: nn.Module) -> frozenset[int]:
-    """The module's own memory."""
-    return frozenset(storage_of(tensor) for tensor in (*module.parameters(), *module.buffers()))
-
-
 def _device_type(tensors: Sequence[Tensor]) -> str:
     """Where the module would run; a meta tensor stands for one on the CPU."""
     kind = tensors[0].device.type if tensors else "cpu"
@@ -171,7 +168,8 @@ def measure_really(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[
 
     Raises CostError if the module or the arguments have no values, and as `measure_cost`.
     """
-    request = _Request(module, args, kwargs, training=False, input_grad=False, autocast=None, device_type="cpu")
+    tensors = (*tensors_in((args, dict(kwargs))), *registered_tensors(module))
+    request = _Request(module, args, kwargs, False, False, None, _device_type(tensors), tensors)
     if "real" not in _methods(request):
         raise CostError("a real run needs values: these tensors have none")
     with isolated():

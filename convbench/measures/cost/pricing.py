@@ -34,7 +34,7 @@ _CREATORS = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Operator:
     """An operator's standing facts, read once from its schema and the table."""
 
@@ -86,9 +86,9 @@ class Operator:
         return cls(name, find(name) or UNKNOWN, composite=False, view=False, creates=False, expands=False)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Price:
-    """What one call costs, as the counter adds it up."""
+    """What one call costs, as the counter adds it up; prices are keys there, told apart by identity."""
 
     operator: Operator
     kind: Kind

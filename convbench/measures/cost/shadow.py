@@ -46,6 +46,16 @@ def doubling(method: Method) -> Iterator[CopyTensor]:
         yield meta_copy if method == "meta" else real_copy
 
 
+def registered_tensors(module: nn.Module) -> Iterator[Tensor]:
+    """Parameters and buffers, each once."""
+    seen = set()
+    for part in module.modules():
+        for tensor in (*part._parameters.values(), *part._buffers.values()):
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield tensor
+
+
 def shadow(module: nn.Module, copy_tensor: CopyTensor) -> nn.Module:
     """The module's double, with parameters and buffers made by ``copy_tensor``.
 

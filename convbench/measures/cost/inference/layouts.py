@@ -31,9 +31,32 @@ def have_sizes(sizes: Sequence[int], *tensors: Tensor | None) -> bool:
     return all(tensor is None or tuple(tensor.shape) == tuple(sizes) for tensor in tensors)
 
 
+def like(x: Tensor) -> Tensor:
+    """A meta tensor of x's layout, which has to be dense."""
+    return strided(x.shape, x.stride(), x.dtype)
+
+
 def is_channels_last(x: Tensor) -> bool:
-    """Channels last and in no sense contiguous."""
-    return x.dim() == 4 and x.is_contiguous(memory_format=torch.channels_last) and not x.is_contiguous()
+    """Whether kernels take x as channels last: its strides grow from channels over columns and rows to samples.
+
+    Where strides leave a choice (one channel, one pixel) torch takes the plain order, and so does this.
+    Source: c10, ``is_channels_last_strides_2d``.
+    """
+    if x.dim() != 4 or 0 in x.shape or x.stride(1) == 0:
+        return False
+    least = 0
+    for axis in (1, 3, 2, 0):
+        step = x.stride(axis)
+        if step < least or (axis == 0 and least == x.stride(1)):
+            return False
+        least = step * x.shape[axis]
+    return True
+
+
+def formatted(sizes: Sequence[int], dtype: torch.dtype, channels_last: bool) -> Tensor:
+    """A meta tensor in plain or channels-last order."""
+    memory_format = torch.channels_last if channels_last else torch.contiguous_format
+    return torch.empty(sizes, dtype=dtype, device="meta", memory_format=memory_format)
 
 
 def asked_for(results: Sequence[Tensor], output_mask: Sequence[bool]) -> Result:

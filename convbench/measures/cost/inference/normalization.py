@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from convbench.measures.cost.inference.layouts import (
@@ -13,6 +12,7 @@ from convbench.measures.cost.inference.layouts import (
     contiguous,
     have_sizes,
     is_channels_last,
+    like,
     same_float,
 )
 
@@ -40,7 +40,7 @@ def _batch_norm(
     ):
         return None
     saved = x.shape[1:2] if training else (0,)
-    return torch.empty_like(x), contiguous(saved, x.dtype), contiguous(saved, x.dtype)
+    return like(x), contiguous(saved, x.dtype), contiguous(saved, x.dtype)
 
 
 def _declared_batch_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, *rest: object) -> Result:
@@ -62,7 +62,7 @@ def _batch_norm_backward(
 ) -> Result:  # fmt: skip
     if not _is_packed(x) or grad.shape != x.shape or not same_float(x, grad, weight, mean, var):
         return None
-    results = (torch.empty_like(x), contiguous(x.shape[1:2], x.dtype), contiguous(x.shape[1:2], x.dtype))
+    results = (like(x), contiguous(x.shape[1:2], x.dtype), contiguous(x.shape[1:2], x.dtype))
     return asked_for(results, output_mask)
 
 
@@ -93,7 +93,7 @@ def _group_norm(
 ) -> Result:
     if not x.is_contiguous() or not same_float(x, weight, bias) or not have_sizes((C,), weight, bias) or C % groups:
         return None
-    return torch.empty_like(x), contiguous((N, groups), x.dtype), contiguous((N, groups), x.dtype)
+    return like(x), contiguous((N, groups), x.dtype), contiguous((N, groups), x.dtype)
 
 
 INFERENCES: dict[str, Callable[..., Result]] = {

@@ -6,7 +6,6 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
-from torch._prims_common import compute_elementwise_output_strides
 
 from convbench.measures.cost.inference.layouts import Result, strided
 from convbench.measures.cost.rules.elementwise import ARITHMETIC, COMPOSED
@@ -23,6 +22,9 @@ POINTWISE = (
     {*ARITHMETIC, *COMPOSED, *GRADIENTS, "clamp", "addcmul", "addcdiv", "elu", "softplus", "gelu", "gelu_backward",
      "elu_backward", "softplus_backward"} - _SEVERAL_RESULTS_OR_SIZES
 )  # fmt: skip
+_COUNTING = frozenset(("add", "sub", "mul"))
+"""Operators on a counter and a number, as batch norm's count of batches."""
+
 _HARMLESS_OPTIONS = frozenset(("alpha", "value", "approximate", "min", "max", "rounding_mode"))
 
 
@@ -56,19 +58,62 @@ def _common(args: Sequence[object], kwargs: Mapping[str, object]) -> tuple[list[
     return tensors, sizes
 
 
+def elementwise_strides(sizes: torch.Size, operands: Sequence[Tensor]) -> list[int]:
+    """Strides of a new result, dense, its dimensions in the order that the operands' strides have.
+
+    The first operand that can tell two dimensions apart decides; dimensions it is broadcast over it cannot tell.
+    Source: TensorIterator, ``reorder_dimensions`` (torch's own Python form imports sympy for symbolic sizes).
+    """
+    rank = len(sizes)
+    aligned = [_broadcast_strides(sizes, operand) for operand in operands]
+
+    def goes_outside(inner: int, outer: int) -> int:
+        for steps in aligned:
+            if steps[inner] and steps[outer]:
+                if steps[inner] != steps[outer]:
+                    return 1 if steps[inner] > steps[outer] else -1
+                if sizes[inner] > sizes[outer]:
+                    return 1
+        return 0
+
+    order = list(range(rank - 1, -1, -1))  # innermost first
+    for position in range(1, rank):
+        placed = position
+        for candidate in range(position - 1, -1, -1):
+            verdict = goes_outside(order[candidate], order[placed])
+            if verdict > 0:
+                order[candidate], order[placed] = order[placed], order[candidate]
+                placed = candidate
+            elif verdict < 0:
+                break
+    strides, step = [0] * rank, 1
+    for axis in order:
+        strides[axis] = step
+        step *= max(1, sizes[axis])
+    return strides
+
+
+def _broadcast_strides(sizes: torch.Size, operand: Tensor) -> list[int]:
+    """An operand's strides over the broadcast sizes, zero where it is repeated."""
+    missing = len(sizes) - operand.dim()
+    own = zip(operand.shape, operand.stride(), sizes[missing:], strict=True)
+    return [0] * missing + [0 if size == 1 and size != wanted else step for size, step, wanted in own]
+
+
 def pointwise(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Result:
     common = _common(args, kwargs)
     if common is None:
         return None
     tensors, sizes = common
     dtype = torch.bool if name in _CONDITIONS else tensors[0].dtype
-    strides = compute_elementwise_output_strides(*(tensor.expand(sizes) for tensor in tensors))
-    return strided(sizes, strides, dtype)
+    return strided(sizes, elementwise_strides(sizes, tensors), dtype)
 
 
 def pointwise_in_place(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Result:
     common = _common(args, kwargs)
     target = first_tensor(args)
+    if target is not None and name in _COUNTING and not target.dtype.is_floating_point:
+        return target if all(type(arg) is int for arg in args[1:]) and target.dtype is not torch.bool else None
     return target if common is not None and target is not None and target.shape == common[1] else None
 
 
@@ -84,5 +129,4 @@ def where(condition: Tensor, a: object = None, b: object = None) -> Result:
         sizes = torch.broadcast_shapes(condition.shape, a.shape, b.shape)  # type: ignore[no-untyped-call]
     except RuntimeError:
         return None
-    tensors = (condition.expand(sizes), a.expand(sizes), b.expand(sizes))
-    return strided(sizes, compute_elementwise_output_strides(*tensors), a.dtype)
+    return strided(sizes, elementwise_strides(sizes, (condition, a, b)), a.dtype)

@@ -11,9 +11,11 @@ from convbench.measures.cost.inference.layouts import (
     Result,
     asked_for,
     contiguous,
+    formatted,
     have_sizes,
     is_channels_last,
     same_float,
+    strided,
 )
 
 
@@ -33,6 +35,10 @@ def _added_product(added: Tensor, a: Tensor, b: Tensor, **_scales: object) -> Re
     return out if fits else None
 
 
+def _is_packed(x: Tensor) -> bool:
+    return x.is_contiguous() or is_channels_last(x)
+
+
 def _convolution(
     x: Tensor, weight: Tensor, bias: Tensor | None, stride: Sequence[int], padding: Sequence[int],
     dilation: Sequence[int], transposed: bool, output_padding: Sequence[int], groups: int,
@@ -40,7 +46,7 @@ def _convolution(
     rank = weight.dim() - 2
     if rank < 1 or x.dim() != rank + 2 or not same_float(x, weight, bias) or 0 in x.shape or groups < 1:
         return None
-    if not (x.is_contiguous() and weight.is_contiguous()):
+    if not (_is_packed(x) and _is_packed(weight)):
         return None
     filters = weight.shape[0]
     into, channels = (filters, weight.shape[1] * groups) if transposed else (weight.shape[1] * groups, filters)
@@ -59,7 +65,9 @@ def _convolution(
         else:
             size = (x.shape[axis + 2] + 2 * pads[axis] - reach - 1) // steps[axis] + 1
         sizes.append(size)
-    return contiguous((x.shape[0], channels, *sizes), x.dtype) if min(sizes) > 0 else None
+    if min(sizes) <= 0:
+        return None
+    return formatted((x.shape[0], channels, *sizes), x.dtype, is_channels_last(x) or is_channels_last(weight))
 
 
 def _convolution_backward(
@@ -68,14 +76,19 @@ def _convolution_backward(
     output_mask = rest[-1]
     if not isinstance(output_mask, (list, tuple)) or not same_float(grad, x, weight):
         return None
-    if not all(tensor.is_contiguous() for tensor in (x, weight)) or (output_mask[2] and not bias_sizes):
+    if not (_is_packed(x) and _is_packed(weight)) or (output_mask[2] and not bias_sizes):
         return None
-    results = (contiguous(x.shape, x.dtype), contiguous(weight.shape, x.dtype), contiguous(bias_sizes or (0,), x.dtype))
+    channels_last = is_channels_last(x) or is_channels_last(weight)
+    results = (
+        formatted(x.shape, x.dtype, channels_last),
+        formatted(weight.shape, x.dtype, channels_last),
+        contiguous(bias_sizes or (0,), x.dtype),
+    )
     return asked_for(results, output_mask)
 
 
 def _reduction(x: Tensor, dims: Sequence[int] | int | None = None, keepdim: bool = False, **options: object) -> Result:
-    if options or not x.is_contiguous() or not x.dtype.is_floating_point:
+    if options or not x.dtype.is_floating_point:
         return None
     rank = x.dim()
     axes = range(rank) if dims is None or dims == [] else [dims] if isinstance(dims, int) else dims
@@ -99,11 +112,34 @@ def _cat(tensors: Sequence[Tensor], dim: int = 0) -> Result:
         if tensor.dim() != rank or tensor.dtype is not first.dtype or (*sizes[:axis], *sizes[axis + 1 :]) != rest:
             return None
     joined = [*first.shape[:axis], sum(tensor.shape[axis] for tensor in tensors), *first.shape[axis + 1 :]]
-    if all(tensor.is_contiguous() for tensor in tensors):
-        return contiguous(joined, first.dtype)
-    if all(is_channels_last(tensor) for tensor in tensors):
-        return torch.empty(joined, dtype=first.dtype, device="meta", memory_format=torch.channels_last)
-    return None
+    return formatted(joined, first.dtype, all(is_channels_last(tensor) for tensor in tensors))
+
+
+def _max_pool(
+    x: Tensor, kernel: Sequence[int], stride: Sequence[int] = (), padding: Sequence[int] = (0,),
+    dilation: Sequence[int] = (1,), ceil_mode: bool = False,
+) -> Result:  # fmt: skip
+    if x.dim() != 4 or ceil_mode or not x.dtype.is_floating_point:
+        return None
+    sizes = list(x.shape[:2])
+    for axis in range(2):
+        window, step, pad, gap = (item[axis % len(item)] for item in (kernel, stride or kernel, padding, dilation))
+        size = (x.shape[axis + 2] + 2 * pad - gap * (window - 1) - 1) // step + 1
+        if size < 1 or pad > window // 2:
+            return None
+        sizes.append(size)
+    channels_last = is_channels_last(x)
+    return formatted(sizes, x.dtype, channels_last), formatted(sizes, torch.int64, channels_last)
+
+
+def _max_pool_backward(_grad: Tensor, x: Tensor, *_: object) -> Result:
+    return formatted(x.shape, x.dtype, is_channels_last(x)) if x.dim() == 4 else None
+
+
+def _clone(x: Tensor, *, memory_format: torch.memory_format | None = None) -> Result:
+    if memory_format in (torch.contiguous_format, torch.channels_last):
+        return torch.empty(x.shape, dtype=x.dtype, device="meta", memory_format=memory_format)
+    return strided(x.shape, x.stride(), x.dtype) if x.is_contiguous() or is_channels_last(x) else None
 
 
 INFERENCES: dict[str, Callable[..., Result]] = {
@@ -117,4 +153,7 @@ INFERENCES: dict[str, Callable[..., Result]] = {
     "sum": _reduction,
     "amax": _reduction,
     "cat": _cat,
+    "clone": _clone,
+    "max_pool2d_with_indices": _max_pool,
+    "max_pool2d_with_indices_backward": _max_pool_backward,
 }
