@@ -36,9 +36,9 @@ _WORDS = {
 
 def colour_map() -> Colormap:
     """The map's colours; zeros, which have no logarithm, take the darkest."""
-    colours: Colormap = mpl.colormaps[_MAP].copy()
-    colours.set_bad(colours(0.0))
-    return colours
+    colours = mpl.colormaps[_MAP]
+    darkest: Colormap = colours.with_extremes(bad=colours(0.0))
+    return darkest
 
 
 def norm(scale: ColourScale) -> Normalize:

@@ -95,3 +95,12 @@ def test_figures_that_move_in_steps_have_intervals_of_values_they_can_take() -> 
     interval = found.uncertainty.intervals["side_50_px"]
     assert interval.low % 2 == interval.high % 2 == 1
     assert interval.low <= found.metrics.side_50_px <= interval.high
+
+
+def test_an_initialisation_that_sees_nothing_has_no_figures() -> None:
+    found = assessed(np.stack([FIELD, FIELD, 0 * FIELD, 0 * FIELD]), [0, 0, 1, 1])
+    blind = found.per_initialisation[1]
+    assert (blind.sigma_px, blind.side_50_px, blind.agd) == (None, None, None)
+    assert blind.agd_reason == "the map is zero everywhere"
+    assert found.metrics.sigma_px == pytest.approx(found.per_initialisation[0].sigma_px)
+    assert "sigma_px" not in found.uncertainty.spread

@@ -88,13 +88,16 @@ class Ruler:
         )
 
     def figures(self, sums: Sums) -> dict[str, Floats]:
-        """Every numeric figure of ErfMetrics, NaN where undefined: name → (B,)."""
+        """Every numeric figure of ErfMetrics, NaN where undefined (all of them for a zero map): name → (B,)."""
         block = max(1, _BLOCK_ELEMENTS // sums.pixels.shape[1])
-        parts = []
-        for start in range(0, len(sums.pixels), block):
-            part = Sums(*(getattr(sums, name)[start : start + block] for name in Sums.__slots__))
-            parts.append(self._figures(part.normalised()))
-        return {name: np.concatenate([part[name] for part in parts]) for name in ErfMetrics.names()}
+        figures = {name: np.full(len(sums.pixels), np.nan) for name in ErfMetrics.names()}
+        filled = np.flatnonzero(sums.moments[:, 0] > 0)
+        for start in range(0, len(filled), block):
+            chosen = filled[start : start + block]
+            part = Sums(*(getattr(sums, name)[chosen] for name in Sums.__slots__))
+            for name, column in self._figures(part.normalised()).items():
+                figures[name][chosen] = column
+        return figures
 
     def _figures(self, p: Sums) -> dict[str, Floats]:
         entropy = _entropy(p.pixels)
@@ -202,7 +205,9 @@ def metrics_at(columns: Mapping[str, Floats], index: int) -> ErfMetrics:
     figures = {name: float(column[index]) for name, column in columns.items()}
     values = {name: None if np.isnan(value) else value for name, value in figures.items()}
     reason = None
-    if values["agd"] is None:
+    if values["sigma_px"] is None:
+        reason = "the map is zero everywhere"
+    elif values["agd"] is None:
         reason = (
             f"σ is {figures['sigma_px']:.3g} px, below {SMALLEST_SIGMA_PX} px: "
             "a map of little more than one pixel fits any Gaussian"
