@@ -26,7 +26,7 @@ from convbench.errors import MissingExtraError, UsageError
 from convbench.records import timestamp
 from convbench.run.events import Ended, Finished, Post, Said, Started
 from convbench.run.local import stated_record
-from convbench.run.slurm_job import MeasureTask, read_result, result_path
+from convbench.run.slurm_job import MOST_TIMES_LATE, MeasureTask, read_result, result_path
 from convbench.run.slurm_queue import Job, longest_array, queued_jobs, release
 from convbench.run.task import Task
 
@@ -217,7 +217,7 @@ class SlurmRunner:
         minutes = self._parameters.get("time") or math.ceil(self._timeout_s / 60) + 5
         asked = {
             "cpus_per_task": task.case.threads,
-            "signal_delay_s": min(90, minutes * 15),
+            "signal_delay_s": min(90, 15 * minutes),
             **self._parameters,
             "time": minutes,
         }
@@ -234,6 +234,7 @@ class SlurmRunner:
         keys = [task.key for task in tasks]
         (self._folder / "batches" / f"{number}.json").write_text(json.dumps(keys), encoding="utf-8")
         executor = self._new_executor()
+        limit_s = 60 * parameters["time"] - parameters["signal_delay_s"]
         extra: dict[str, Any] = {"requeue": True}
         for name, value in {"job_name": f"{self._prefix}{number}", **parameters}.items():
             try:
@@ -244,7 +245,8 @@ class SlurmRunner:
         try:
             with executor.batch():
                 jobs = [
-                    executor.submit(MeasureTask(task.to_json(), str(self._folder), self._timeout_s)) for task in tasks
+                    executor.submit(MeasureTask(task.to_json(), str(self._folder), self._timeout_s, limit_s))
+                    for task in tasks
                 ]
         except Exception as error:  # submitit has several kinds for what sbatch said
             raise UsageError(f"Slurm refused the jobs: {error}") from error
@@ -259,7 +261,7 @@ class SlurmRunner:
             import submitit
         except ModuleNotFoundError as error:
             raise MissingExtraError("submitit", "slurm", "--slurm") from error
-        return submitit.SlurmExecutor(self._folder / "jobs", max_num_timeout=_SUBMISSIONS)
+        return submitit.SlurmExecutor(self._folder / "jobs", max_num_timeout=MOST_TIMES_LATE)
 
     def _key_of(self, job: Job) -> str:
         path = self._folder / "batches" / f"{job.name.removeprefix(self._prefix)}.json"
@@ -271,7 +273,7 @@ class SlurmRunner:
 
     def _failure(self, task: Task) -> Finished:
         log = self._last_log(task)
-        late = "TIME LIMIT" in log or "timed-out" in log
+        late = "TIME LIMIT" in log
         reason = f"Slurm gave no record in {_SUBMISSIONS} submissions" + (f"; the last log ends:\n{log}" if log else "")
         status = "timeout" if late else "error"
         record = replace(stated_record(task.case), status=status, error=reason, created_at=timestamp())

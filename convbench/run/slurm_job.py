@@ -9,13 +9,13 @@ import socket
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from convbench.records import Record
+from convbench.records import Record, timestamp
 from convbench.run.events import Event, Finished
-from convbench.run.local import device_lock, measure_in, physical_device
+from convbench.run.local import device_lock, measure_in, physical_device, stated_record
 from convbench.run.process import Worker, WorkerCrash
 from convbench.run.task import Task
 
@@ -26,15 +26,24 @@ _FROM_SLURM = tuple(
     if (number := getattr(signal, name, None)) is not None
 )
 _SIGNAL_GRACE_S = 30
+_WARNED_EARLIER_S = 60  # than asked for, says sbatch's manual of --signal
+_BEGUN = time.monotonic()
+MOST_TIMES_LATE = 3
 
 
 @dataclass(frozen=True, slots=True)
 class MeasureTask:
-    """A callable that submitit carries to a node. ``folder``: shared by the cluster; the record goes there."""
+    """A callable that submitit carries to a node.
+
+    folder: shared by the cluster; the record goes there. timeout_s: of the case. limit_s: from the beginning of the job
+    to Slurm's warning that its time is over. late: how often that was too early.
+    """
 
     task: Mapping[str, Any]
     folder: str
     timeout_s: float
+    limit_s: float
+    late: int = 0
 
     def __call__(self) -> None:
         """Measure, unless a job that was thought lost has done so."""
@@ -53,10 +62,20 @@ class MeasureTask:
         _write(place, finished)
 
     def checkpoint(self) -> Any:
-        """What submitit submits again when the job is preempted or runs out of time: all of it."""
+        """What submitit puts back into the queue when Slurm warns of the job's end: all of it.
+
+        Nothing once the job was out of time too often; then that is the record. Being preempted does not count.
+        """
         from submitit.helpers import DelayedSubmission
 
-        return DelayedSubmission(self)
+        late = self.late + (time.monotonic() - _BEGUN >= self.limit_s - _WARNED_EARLIER_S)
+        if late < MOST_TIMES_LATE:
+            return DelayedSubmission(replace(self, late=late))
+        task = Task.from_json(self.task)
+        reason = f"the job reached Slurm's time limit {late} times; give it more with --slurm time=MINUTES"
+        record = replace(stated_record(task.case), status="timeout", error=reason, created_at=timestamp())
+        _write(result_path(Path(self.folder), task.key), Finished(task, record, None, late * self.limit_s))
+        return None
 
 
 def node_name() -> str:
