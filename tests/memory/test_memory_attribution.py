@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
+
 import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from convbench.measures.memory.ledger import by_module
+from convbench.measures.memory.lifetimes import called_by_autograd
 from convbench.measures.memory.result import ModuleShare
 from convbench.measures.memory.step import Step
 from convbench.measures.memory.trace import Trace, trace
@@ -75,6 +78,18 @@ def test_an_autograd_function_belongs_to_the_module_that_applies_it() -> None:
     found = training(nn.Sequential(nn.Sigmoid(), Cubes()))
     assert {module for module, _ in allocations(found, "backward")} == {"1", "0"}
     assert found.saved_for_backward_bytes == 4 * 64
+
+
+def test_storing_a_gradient_belongs_to_no_module() -> None:
+    # The gradient's strides are not the parameter's, so that it is copied when it is stored.
+    found = training(nn.Sequential(nn.Conv2d(4, 4, 3, padding=1).to(memory_format=torch.channels_last), nn.Tanh()))
+    copies = [pair for pair in allocations(found, "backward") if pair[1] == "aten.new_empty_strided"]
+    assert copies == [("", "aten.new_empty_strided")]
+
+
+def test_a_thread_without_python_code_is_autograds() -> None:
+    assert called_by_autograd(None)
+    assert not called_by_autograd(sys._getframe())
 
 
 def test_a_checkpoints_second_forward_keeps_its_modules_names() -> None:

@@ -287,6 +287,23 @@ def test_arrays_from_elsewhere_count_from_their_first_use() -> None:
     assert [tensor.operator for tensor in found.alive if tensor.phase] == ["(existing)", "aten.add.Tensor"]
 
 
+def test_compiled_parts_are_traced_eagerly() -> None:
+    module = chain()
+    plain = follow(module, maps(2))
+    compiled = trace(Step(Copier().module(nn.Sequential(torch.compile(module))), (maps(2),)))
+    assert compiled.peak_bytes == plain.peak_bytes
+    assert compiled.notes == ("compiled modules were traced eagerly",)
+
+
+def test_an_operator_of_higher_order_is_one_operator() -> None:
+    def forward(x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda x: x * 2, lambda x: x * 3, (x,))  # type: ignore[no-any-return]
+
+    found = trace(Step(Lambda(forward), (maps(4),)))
+    assert found.output_bytes == size(4)
+    assert found.notes == ("what cond allocates inside was not seen",)
+
+
 def test_autocast_casts_fake_tensors_as_it_casts_real_ones() -> None:
     module, x = chain(), maps(2)
     with shapes_alone(autocast=True) as copier:

@@ -11,6 +11,8 @@ import torch
 from torch import nn
 from torch._C._autograd import _get_sequence_nr
 
+_ACCUMULATE_GRAD = 2**64 - 1  # the number of nodes that store a gradient: they come before all others
+
 
 def running_node() -> int | None:
     """Sequence number of the autograd node that is being evaluated, or None outside backward."""
@@ -41,12 +43,9 @@ class RunningModules:
         number = running_node()
         if number is None or len(self._running) > 1:  # a checkpoint runs modules again, inside backward
             return self._running[-1]
-        if number >= _get_sequence_nr():  # AccumulateGrad is numbered beyond every other
+        if number == _ACCUMULATE_GRAD:
             return ""
-        return self._at(number)
-
-    def _at(self, sequence_number: int) -> str:
-        return self._names[max(bisect_right(self._starts, sequence_number) - 1, 0)]
+        return self._names[max(bisect_right(self._starts, number) - 1, 0)]
 
     def _wrap(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(forward)

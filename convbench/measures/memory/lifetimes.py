@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import sys
 from collections.abc import Iterator
+from types import FrameType
 from typing import Any
 
 import torch
@@ -31,6 +32,11 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Leave torch._dynamo unimported: nothing is compiled here, and the import takes longer than most calls."""
         return False
 
+    @classmethod
+    def ignore_compile_internals(cls) -> bool:
+        """Let operators of higher order, such as ``torch.cond``, compile what they run."""
+        return True
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
@@ -45,7 +51,7 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = _operator_name(func)
         self._ledger.see(_tensors((args, kwargs)), EXISTING)
         result = func(*args, **kwargs)
-        if func is torch.ops.aten.add.Tensor and _called_by_autograd():
+        if func is torch.ops.aten.add.Tensor and called_by_autograd(sys._getframe().f_back):
             self._ledger.accumulate(result, _tensors(args), name)
         else:
             self._ledger.see(_tensors(result), name)
@@ -56,9 +62,12 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
 
-def _called_by_autograd() -> bool:
-    """Whether the operator that is being dispatched was called by the autograd engine, and not by Python code."""
-    return sys._getframe(2).f_code.co_name == "_engine_run_backward"
+def called_by_autograd(caller: FrameType | None) -> bool:
+    """Whether an operator was called by the autograd engine and not by Python code; ``caller``: the frame below.
+
+    The engine runs the CPU's nodes where ``backward`` was called, an accelerator's in a thread without Python code.
+    """
+    return caller is None or caller.f_code.co_name == "_engine_run_backward"
 
 
 @functools.cache

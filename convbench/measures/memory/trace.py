@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import gc
+import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -62,7 +63,7 @@ class _Tracer:
         input_bytes = ledger.hold(step.inputs, INPUT)
         ledger.begin("forward")
         try:
-            with torch.autograd.graph.saved_tensors_hooks(self._save, _same), self._mode:
+            with _uncompiled(), torch.autograd.graph.saved_tensors_hooks(self._save, _same), self._mode:
                 step.run(forward_done=self._forward_done)
             gradients = ledger.bytes_of(step.gradients()) if step.mode == "training" else None
         finally:
@@ -96,12 +97,21 @@ class _Tracer:
     def _notes(self) -> Iterator[str]:
         if self._ledger.opaque:
             yield f"tensors without a storage were not counted; they come from {', '.join(sorted(self._ledger.opaque))}"
+        if any(type(part).__name__ == "OptimizedModule" for part in self._step.module.modules()):
+            yield "compiled modules were traced eagerly"
         if self._mode.units:
             yield f"what {', '.join(sorted(self._mode.units))} allocates inside was not seen"
 
 
 def _same(tensor: Tensor) -> Tensor:
     return tensor
+
+
+def _uncompiled() -> AbstractContextManager[object]:
+    """Run compiled functions eagerly: compiled ones allocate where no dispatch mode sees it."""
+    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and there is no need to import it
+        return nullcontext()
+    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
 
 
 @contextmanager
