@@ -57,7 +57,7 @@ class Doubler:
             return known
         kind = type(original)
         if hasattr(kind, "__deepcopy__") or kind.__getstate__ != nn.Module.__getstate__:
-            return copy.deepcopy(original, self._memo)
+            return self._by_its_own_rules(original)
         double = kind.__new__(kind)
         self._memo[id(original)] = double
         attributes: dict[str, Any] = {}
@@ -78,6 +78,13 @@ class Doubler:
             else:
                 attributes[name] = self._value(value, owned=True)
         return double
+
+    def _by_its_own_rules(self, original: nn.Module) -> nn.Module:
+        """A module that says how it is copied (parametrised, traced, scripted); its tensors are doubled beforehand."""
+        for part in original.modules():
+            for tensor in (*part._parameters.values(), *part._buffers.values()):
+                self._registered(tensor)
+        return copy.deepcopy(original, self._memo)
 
     def _value(self, value: Any, *, owned: bool) -> Any:
         """The double of an attribute (``owned``), or of something that a function has captured.
