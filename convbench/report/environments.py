@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from convbench.report.units import significant
+
 # Entries that change from run to run on one machine in one state, or that the records themselves say.
 _PASSING = frozenset(
     [
@@ -43,4 +45,7 @@ def flatten(environment: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[
 def _text(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
+    if isinstance(value, float):
+        shown = significant(value, 6)
+        return shown.rstrip("0").rstrip(".") if "." in shown else shown
     return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

@@ -69,7 +69,7 @@
   function drawFront(plot) {
     const line = plot.querySelector(".front");
     if (!line) return;
-    const places = all(".mark:not(.off)", plot).map((mark) => [Number(mark.dataset.x), Number(mark.dataset.y)]);
+    const places = all(".mark:not(.off, .doubtful)", plot).map((mark) => [Number(mark.dataset.x), Number(mark.dataset.y)]);
     places.sort(([x1, y1], [x2, y2]) => x1 - x2 || y2 - y1);
     let steps = "", best = -Infinity;
     for (const [x, y] of places) {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import Any
@@ -23,13 +24,16 @@ from convbench.report.points import letter
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a part of the records comes from. entries: the environment's, flattened; empty where it is not known."""
+    """Where a part of the records comes from.
+
+    groups: the environment's entries under their common names, flattened; empty where the environment is not known.
+    """
 
     letter: str
     count: int
     files: str
     command: str
-    entries: tuple[tuple[str, str], ...]
+    groups: dict[str, list[tuple[str, str]]]
 
 
 def render_page(report: Report) -> str:
@@ -95,10 +99,8 @@ def _notices(report: Report) -> list[str]:
     if noise["noisy"]:
         notices.append(f"~ marks {_plural(noise['noisy'], 'noisy latency', 'noisy latencies')}: read with care.")
     if noise["invalid"]:
-        notices.append(
-            f"! marks {_plural(noise['invalid'], 'invalid latency', 'invalid latencies')}, drawn in no plot: too much "
-            "else ran on the machine."
-        )
+        invalid = _plural(noise["invalid"], "invalid latency", "invalid latencies")
+        notices.append(f"! marks {invalid}: too much else ran on the machine, so nothing follows from them.")
     uncounted = list(dict.fromkeys(record.target for record in report.records if record.uncounted))
     if uncounted:
         notices.append(
@@ -114,10 +116,18 @@ def _origins(report: Report) -> list[Origin]:
             len(part.records),
             ", ".join(part.origin.splitlines()),
             part.command if report.sources else "",
-            tuple(flatten(part.environment)),
+            _groups(part.environment),
         )
         for index, part in enumerate(report.parts)
     ]
+
+
+def _groups(environment: Mapping[str, Any]) -> dict[str, list[tuple[str, str]]]:
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, value in flatten(environment):
+        group, _, rest = name.partition(".")
+        groups.setdefault(group if rest else "", []).append((rest or name, value))
+    return groups
 
 
 def _downloads(report: Report) -> list[tuple[str, str]]:

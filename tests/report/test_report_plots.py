@@ -137,8 +137,21 @@ def test_the_scatter_shows_what_was_timed_and_counted() -> None:
         record("DRConv", latency_noise="invalid"),
         record("Conv3x3", latency_noise="noisy"),
     ]
-    assert drawn_rows(latency_scatter(points(Report(records))), "1×64×56×56") == {0, 4}
-    assert latency_scatter(points(Report(records[1:4]))) is None
+    assert drawn_rows(latency_scatter(points(Report(records))), "1×64×56×56") == {0, 3, 4}
+    assert latency_scatter(points(Report(records[1:3]))) is None
+
+
+def test_an_invalid_latency_is_shown_faded_and_nothing_follows_from_it() -> None:
+    fastest = record("MRFA", latency_ms=0.1, latency_noise="invalid")
+    plot = latency_scatter(points(Report([fastest, record("PyConv")])))
+    assert plot is not None
+    panel = plot.panels[0]
+    assert len(re.findall('class="mark s0 doubtful"', panel.drawings[0])) == 1
+    assert 'on the Pareto front: PyConv"' in panel.drawings[0]
+    assert panel.notes[0].startswith("Faded: too much else ran on the machine")
+    alone = latency_scatter(points(Report([fastest])))
+    assert alone is not None
+    assert 'class="front"' not in alone.panels[0].drawings[0]
 
 
 def test_a_case_without_macs_is_named_instead_of_drawn() -> None:
@@ -216,8 +229,18 @@ def test_a_curve_keeps_to_one_condition_and_what_was_measured() -> None:
     plot = scaling_curves(points(Report(records)))
     assert plot is not None
     panel = plot.panels[0]
-    assert panel.parts == ("MACs", "peak-memory")
-    assert drawn_rows(plot, panel.name) == {0, 1, 2}
+    assert panel.parts == ("latency", "MACs", "peak-memory")
+    latency, macs, _ = (set(re.findall(r'class="mark[^>]*data-row="(\d+)"', drawing)) for drawing in panel.drawings)
+    assert (latency, macs) == ({"0", "2"}, {"0", "1", "2"})
+
+
+def test_an_exponent_is_of_the_latencies_that_can_be_trusted() -> None:
+    records = [record("Conv3x3", dim, latency_ms=dim**1.5) for dim in (32, 64, 128)]
+    plot = scaling_curves(points(Report([*records, record("Conv3x3", 256, latency_ms=9e9, latency_noise="invalid")])))
+    assert plot is not None
+    assert plot.panels[0].table[1][1] == "1.50 [1.50, 1.50], R² 1.000"
+    assert plot.panels[0].drawings[0].count("doubtful") == 1
+    assert plot.panels[0].drawings[1].count("doubtful") == 0
 
 
 def test_two_points_make_a_line_and_no_exponent() -> None:

@@ -87,25 +87,38 @@ def most_telling(groups: Sequence[Sequence[Point]]) -> int:
     return fullest[len(fullest) // 2]
 
 
-def mark(
-    point: Point, x: float, y: float, figures: Mapping[str, str], *, hollow: bool = False, before: str = ""
-) -> str:
-    """A point's marker, with what it stands for, and with the row and series that a page's script finds it by."""
+def mark(point: Point, x: float, y: float, figures: Mapping[str, str], *, timed: bool = True, before: str = "") -> str:
+    """A point's marker, with what it stands for, and with the row and series that a page's script finds it by.
+
+    timed: whether it shows a latency, and so fades where that is doubtful.
+    """
     lines = [
         f"{point.series}  {point.record.input_shape or ''}",
         *(f"{key}: {value}" for key, value in figures.items()),
     ]
     title = element("title", "\n".join(lines).replace("&", "&amp;").replace("<", "&lt;"))
-    classes = f"mark {colour_class(point.order)}" + (" hollow" if hollow else "")
+    classes = f"mark {colour_class(point.order)}{' hollow' if point.record.uncounted else ''}"
+    classes += " doubtful" if timed and is_doubtful(point.record) else ""
     content = title + before + marker(point.order, x, y)
     return element(
         "g", content, class_=classes, data_row=point.row, data_series=point.order, data_x=x, data_y=y, tabindex=0
     )
 
 
-def is_timed(point: Point) -> bool:
-    """Whether a latency stands that may be drawn: one that was judged invalid may not."""
-    return bool(point.record.latency_ms) and point.record.latency_noise != "invalid"
+def is_doubtful(record: Record) -> bool:
+    """Whether the latency was judged invalid: it is shown faded, and nothing is concluded from it."""
+    return record.latency_noise == "invalid"
+
+
+def panel_notes(points: Iterable[Point]) -> list[str]:
+    """What the markers' looks say, where they differ."""
+    records = [point.record for point in points]
+    notes = []
+    if any(map(is_doubtful, records)):
+        notes.append("Faded: too much else ran on the machine, so the latency is invalid and nothing follows from it.")
+    if any(record.uncounted for record in records):
+        notes.append("Hollow: some operators have no cost formula, so MACs and FLOPs are lower bounds.")
+    return notes
 
 
 def framed(group: Group) -> Frame:

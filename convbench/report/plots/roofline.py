@@ -16,8 +16,8 @@ from convbench.report.plots.panel import (
     figures_of,
     framed,
     grouped,
-    is_timed,
     mark,
+    panel_notes,
     point_names,
     rate_text,
     short,
@@ -34,7 +34,7 @@ def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, int | None,
 
     peaks: by environment letter, device, number of threads and dtype.
     """
-    timed = [point for point in points if is_timed(point) and point.record.flops and _intensity(point)]
+    timed = [point for point in points if point.record.latency_ms and point.record.flops and _intensity(point)]
     if not timed:
         return None
     groups = grouped(timed)
@@ -72,9 +72,11 @@ def _panel(group: Group, peaks: Peaks | None) -> Panel:
         + "".join(_mark(point, place, peaks) for point, place in zip(group.points, places, strict=True))
         + point_names(group, group.points, places, frame)
     )
-    notes = () if peaks else ("No peaks are known for this machine and dtype: convbench calibrate measures them.",)
+    notes = panel_notes(group.points)
+    if peaks is None:
+        notes.append("No peaks are known for this machine and dtype: convbench calibrate measures them.")
     drawing = frame.svg(content, f"Roofline, {group.name}")
-    return Panel(group.name, (drawing,), notes, f"roofline-{slug(group.name)}")
+    return Panel(group.name, (drawing,), tuple(notes), f"roofline-{slug(group.name)}")
 
 
 def _intensity(point: Point) -> float:
@@ -92,7 +94,7 @@ def _mark(point: Point, place: tuple[float, float], peaks: Peaks | None) -> str:
         share = _achieved(point) / peaks.attainable(_intensity(point))
         bound = "arithmetic" if _intensity(point) >= peaks.ridge else "memory"
         figures["of the roof"] = f"{share:.0%} ({bound} bound)"
-    return mark(point, *place, figures, hollow=bool(point.record.uncounted))
+    return mark(point, *place, figures)
 
 
 def _roof(peaks: Peaks, x: LogScale, y: LogScale) -> str:
@@ -100,7 +102,7 @@ def _roof(peaks: Peaks, x: LogScale, y: LogScale) -> str:
     corner = (x(peaks.ridge), y(peaks.flops_per_s))
     line = path([(x(first), y(peaks.attainable(first))), corner, (x.stop, corner[1])], "roof")
     flat = text(x.stop - 6, corner[1] - 6, f"peak {rate_text(peaks.flops_per_s, 'FLOP/s')}", "guide-label", "end")
-    slanted = text(
-        x(first) + 8, y(peaks.attainable(first)) - 10, f"bandwidth {rate_text(peaks.bytes_per_s, 'B/s')}", "guide-label"
-    )
+    halfway = (x(first) + corner[0]) / 2, (y(peaks.attainable(first)) + corner[1]) / 2
+    bandwidth = f"bandwidth {rate_text(peaks.bytes_per_s, 'B/s')}"
+    slanted = text(halfway[0] - 8, halfway[1] - 6, bandwidth, "guide-label", "end")
     return line + flat + slanted

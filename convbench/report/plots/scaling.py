@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from convbench.records import Record
 from convbench.report.plots.labels import spread
-from convbench.report.plots.panel import Panel, Plot, figures_of, mark, most_telling, short, slug
+from convbench.report.plots.panel import (
+    Panel,
+    Plot,
+    figures_of,
+    is_doubtful,
+    mark,
+    most_telling,
+    panel_notes,
+    short,
+    slug,
+)
 from convbench.report.plots.power_law import PowerLaw, fit_power_law
 from convbench.report.plots.svg import CHARACTER_PX, Frame, LogScale, colour_class, element, path, text
 from convbench.report.points import Condition, Point
@@ -26,6 +36,7 @@ class _Figure:
     value: Callable[[Record], float | None]
     tick: Callable[[float], str]
     binary: bool = False
+    timed: bool = False
 
 
 def _binary(value: float) -> str:
@@ -36,12 +47,7 @@ def _binary(value: float) -> str:
 
 
 _FIGURES = (
-    _Figure(
-        "latency",
-        "latency (ms)",
-        lambda record: record.latency_ms if record.latency_noise != "invalid" else None,
-        short,
-    ),
+    _Figure("latency", "latency (ms)", lambda record: record.latency_ms, short, timed=True),
     _Figure("MACs", "MACs", lambda record: record.macs, short),
     _Figure("peak memory", "peak memory", lambda record: record.peak_bytes, _binary, binary=True),
 )
@@ -112,8 +118,9 @@ def scaling_curves(points: Sequence[Point]) -> Plot | None:
     )
 
 
-def curves(axis: _Axis, group: Sequence[Point], value: Callable[[Record], float | None]) -> list[Curve]:
+def curves(axis: _Axis, group: Sequence[Point], figure: _Figure) -> list[Curve]:
     """The series of ``group`` that have at least two points with a positive value, in their fixed order."""
+    value = figure.value
     by_series: dict[str, dict[float, Point]] = {}
     for point in sorted(group, key=lambda point: point.order):
         at = axis.x(point)
@@ -124,18 +131,24 @@ def curves(axis: _Axis, group: Sequence[Point], value: Callable[[Record], float 
         if len(by_x) > 1:
             x = tuple(sorted(by_x))
             y = tuple(float(value(by_x[at].record) or 0) for at in x)
-            found.append(Curve(tuple(by_x[at] for at in x), x, y, fit_power_law(x, y)))
+            found.append(Curve(tuple(by_x[at] for at in x), x, y, _law(figure, by_x, x, y)))
     return found
 
 
+def _law(figure: _Figure, by_x: Mapping[float, Point], x: Sequence[float], y: Sequence[float]) -> PowerLaw | None:
+    """The law of the points that may be concluded from."""
+    kept = [index for index, at in enumerate(x) if not (figure.timed and is_doubtful(by_x[at].record))]
+    return fit_power_law([x[index] for index in kept], [y[index] for index in kept])
+
+
 def _panel(name: str, axis: _Axis, group: Sequence[Point]) -> Panel | None:
-    found = {figure: curves(axis, group, figure.value) for figure in _FIGURES}
+    found = {figure: curves(axis, group, figure) for figure in _FIGURES}
     drawn = {figure: lines for figure, lines in found.items() if lines}
     if not drawn:
         return None
     drawings = tuple(_drawing(name, axis, figure, lines) for figure, lines in drawn.items())
     parts = tuple(slug(figure.name) for figure in drawn)
-    return Panel(name, drawings, (), f"scaling-{slug(name)}", parts, _exponents(drawn))
+    return Panel(name, drawings, tuple(panel_notes(group)), f"scaling-{slug(name)}", parts, _exponents(drawn))
 
 
 def _drawing(name: str, axis: _Axis, figure: _Figure, lines: Sequence[Curve]) -> str:
@@ -147,19 +160,22 @@ def _drawing(name: str, axis: _Axis, figure: _Figure, lines: Sequence[Curve]) ->
     y = LogScale.around([value for line in lines for value in line.y], *frame.y_range, margin=0.06)
     ticks = (xs if len(xs) <= 6 else None, y.binary_ticks() if figure.binary else None)
     parts = [frame.axes(x, y, (axis.title, figure.title), (lambda value: f"{value:g}", figure.tick), ticks)]
-    parts += [_curve(line, x, y) for line in lines]
+    parts += [_curve(line, x, y, figure) for line in lines]
     parts.append(_names(lines, x, y, frame))
     return frame.svg("".join(parts), f"{figure.name} against {axis.title}, {name}")
 
 
-def _curve(line: Curve, x: LogScale, y: LogScale) -> str:
+def _curve(line: Curve, x: LogScale, y: LogScale, figure: _Figure) -> str:
     places = [(x(at), y(value)) for at, value in zip(line.x, line.y, strict=True)]
     order = line.points[0].order
     shown = path(places, f"curve {colour_class(order)}", data_series=str(order))
     if line.law is not None:
         ends = [(x(at), y(line.law(at))) for at in (line.x[0], line.x[-1])]
         shown += path(ends, f"fit {colour_class(order)}", data_series=str(order))
-    marks = (mark(point, *place, figures_of(point.record)) for point, place in zip(line.points, places, strict=True))
+    marks = (
+        mark(point, *place, figures_of(point.record), timed=figure.timed)
+        for point, place in zip(line.points, places, strict=True)
+    )
     return shown + "".join(marks)
 
 

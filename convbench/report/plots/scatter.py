@@ -13,8 +13,9 @@ from convbench.report.plots.panel import (
     figures_of,
     framed,
     grouped,
-    is_timed,
+    is_doubtful,
     mark,
+    panel_notes,
     point_names,
     rate_text,
     short,
@@ -29,7 +30,7 @@ _SHORTEST_RATE_PX = 80
 
 def latency_scatter(points: Sequence[Point]) -> Plot | None:
     """One panel for each group of cases of the same input and condition; None where nothing was timed and counted."""
-    timed = [point for point in points if is_timed(point) and point.record.macs is not None]
+    timed = [point for point in points if point.record.latency_ms and point.record.macs is not None]
     groups = [group for group in grouped(timed) if any(point.record.macs for point in group.points)]
     if not groups:
         return None
@@ -68,7 +69,7 @@ def _panel(group: Group) -> Panel:
     x = LogScale.around([macs for macs, _ in costs], *frame.x_range, margin=_MARGIN)
     y = LogScale.around(_latencies(drawn), *frame.y_range, margin=_MARGIN)
     places = [(x(macs), y(latency)) for macs, latency in costs]
-    front = [] if group.whole else pareto_front(costs)
+    front = [] if group.whole else _trusted_front(drawn, costs)
     steps = front_steps([places[index] for index in front])
     content = (
         frame.axes(x, y, ("MACs", "latency (ms)"), (short, short))
@@ -82,11 +83,15 @@ def _panel(group: Group) -> Panel:
         notes.append("Inputs differ between the cases, so there is no front here: choose one input for it.")
     if left_out:
         notes.append(f"Without MACs, and so not drawn: {', '.join(dict.fromkeys(left_out))}.")
-    if any(point.record.uncounted for point in drawn):
-        notes.append("Hollow: some operators have no cost formula, so the MACs are a lower bound.")
+    notes += panel_notes(drawn)
     best = f"; on the Pareto front: {', '.join(drawn[index].series for index in front)}" if front else ""
     drawing = frame.svg(content, f"Latency against MACs, {group.name}{best}")
     return Panel(group.name, (drawing,), tuple(notes), f"latency-macs-{slug(group.name)}")
+
+
+def _trusted_front(points: Sequence[Point], costs: Sequence[tuple[float, float]]) -> list[int]:
+    trusted = [index for index, point in enumerate(points) if not is_doubtful(point.record)]
+    return [trusted[index] for index in pareto_front([costs[index] for index in trusted])]
 
 
 def front_steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
@@ -111,7 +116,7 @@ def _mark(point: Point, place: tuple[float, float], y: LogScale) -> str:
     interval = (
         element("line", x1=place[0], x2=place[0], y1=y(low), y2=y(high), class_="interval") if low and high else ""
     )
-    return mark(point, *place, figures_of(point.record), hollow=bool(point.record.uncounted), before=interval)
+    return mark(point, *place, figures_of(point.record), before=interval)
 
 
 def _rates(x: LogScale, y: LogScale) -> str:

@@ -18,6 +18,7 @@ _BASE = """
 .plot .roof { fill: none; stroke: currentColor; stroke-width: 2; stroke-linejoin: round; }
 .plot .marker { fill: currentColor; stroke: none; }
 .plot .hollow .marker { fill: none; stroke: currentColor; stroke-width: 1.8; }
+.plot .doubtful { opacity: 0.35; }
 .plot .interval { stroke: currentColor; stroke-width: 1.2; stroke-opacity: 0.7; }
 .plot .curve { fill: none; stroke: currentColor; stroke-width: 1.5; stroke-opacity: 0.85; }
 .plot .fit { fill: none; stroke: currentColor; stroke-width: 1.2; stroke-dasharray: 5 3; opacity: 0; }
