@@ -37,14 +37,17 @@ class LayerNorm2d(nn.Module):
         return F.layer_norm(pixels_first, self.weight.shape, self.weight, self.bias, self.eps).permute(0, 3, 1, 2)
 
     def _stays_channels_first(self, x: Tensor) -> bool:
-        narrow = x.shape[1] <= _FEW_CHANNELS and x.shape[2] * x.shape[3] > _FEW_CHANNELS and x.is_contiguous()
+        if is_recorded():  # before looking at sizes, which may be symbols
+            return False
+        _, channels, height, width = x.shape
+        narrow = channels <= _FEW_CHANNELS < height * width and x.is_contiguous()
         exact = x.dtype in (torch.float32, torch.float64)
-        return narrow and exact and on_cpu(x) and not (is_recorded() or needs_grad(x, self.weight, self.bias))
+        return narrow and exact and on_cpu(x) and not needs_grad(x, self.weight, self.bias)
 
     def _in_two_buffers(self, x: Tensor) -> Tensor:
         centred = x - x.mean(1, keepdim=True)
         scale = centred.square().mean(1, keepdim=True).add_(self.eps).rsqrt_()
-        return centred.mul_(scale).mul_(self.weight[:, None, None]).add_(self.bias[:, None, None])
+        return centred.mul_(scale).mul_(self.weight.view(-1, 1, 1)).add_(self.bias.view(-1, 1, 1))
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, eps={self.eps}"
