@@ -10,8 +10,9 @@ import pytest
 import torch
 from torch import nn
 
+import convbench
 from convbench.case import Case
-from convbench.errors import MeasurementError
+from convbench.errors import MeasurementError, UsageError
 from convbench.measures.memory import high_water, measure_memory
 from convbench.subject import Subject, make_subject
 
@@ -47,6 +48,18 @@ def test_memory_that_is_never_written_is_said() -> None:
     assert "never written" in memory.notes[0]
 
 
+@linux
+def test_a_target_registered_in_this_process_is_checked_too() -> None:
+    def registered(dim: int) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(dim, dim, 1), nn.ReLU())
+
+    convbench.register("CheckedInAFreshProcess", registered)
+    memory = measure_memory(make_subject(Case("CheckedInAFreshProcess", dim=16, size=256)))
+    assert memory.notes == ()
+    assert memory.peak_bytes == memory.weights_bytes + 3 * 4 * MIB
+    assert memory.high_water_bytes == pytest.approx(memory.peak_bytes, rel=0.03)
+
+
 def test_another_module_than_the_case_builds_is_not_checked_by_it(monkeypatch: pytest.MonkeyPatch) -> None:
     case = Case(f"{BLOCKS}:Threefold", dim=4, size=8)
     subject = make_subject(case)
@@ -73,9 +86,12 @@ def test_a_kernel_without_a_mark_is_said(tmp_path: Path, monkeypatch: pytest.Mon
         high_water.require_marks()
 
 
-def test_a_check_that_fails_leaves_the_figure_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kind", [MeasurementError, UsageError])
+def test_a_check_that_fails_leaves_the_figure_and_says_why(
+    kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def fails(_: Subject) -> int:
-        raise MeasurementError("the child was killed")
+        raise kind("the child was killed")
 
     monkeypatch.setattr("convbench.measures.memory.measure.high_water_growth", fails)
     memory = measure_memory(make_subject(Case(f"{BLOCKS}:Threefold", dim=4, size=8)))

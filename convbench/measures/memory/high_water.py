@@ -12,6 +12,7 @@ import json
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
@@ -34,16 +35,19 @@ _ENVIRONMENT = {
 def high_water_growth(subject: Subject) -> int:
     """Bytes by which one call of ``subject`` raises the resident memory of a fresh, warmed-up process.
 
-    Raises MeasurementError where that cannot be measured, and says why.
+    Raises ConvbenchError where that cannot be measured, and says why.
     """
+    from convbench.measures.latency.portable import portable
     from convbench.run.process import run_in_worker, timing_environment
 
     require_marks()
     if subject.kwargs:
         raise MeasurementError("keyword arguments do not reach a fresh process")
-    request = {"do": "memory_high_water", "case": subject.case.to_json(), "fingerprint": fingerprint(subject)}
     environment = {**timing_environment(subject.case.threads), **_ENVIRONMENT}
-    growth: int = run_in_worker(request, env=environment, timeout_s=_TIMEOUT_S)["growth_bytes"]
+    with TemporaryDirectory(prefix="convbench-") as folder:
+        case = portable(subject.case, Path(folder))
+        request = {"do": "memory_high_water", "case": case.to_json(), "fingerprint": fingerprint(subject)}
+        growth: int = run_in_worker(request, env=environment, timeout_s=_TIMEOUT_S)["growth_bytes"]
     return growth
 
 
