@@ -65,7 +65,7 @@ class Memory:
     loss nor the outputs' own gradient adds to the block's figures.
 
     method: what gave the peak. ``storages`` follows real tensors; ``(meta)`` shapes alone, and ``(fake)`` likewise
-        under autocast: there a few operators and blocks take another path than on values, or return other small tensors.
+        under autocast: there a few operators and blocks take another path, or return other small tensors.
     peak_bytes: highest simultaneous allocation, weights and input included. By storages it is every tensor and no
         workspace inside an operator; by an accelerator's allocator (``method`` cuda, xpu) it is the workspaces as well.
     activation_peak_bytes: peak_bytes − weights_bytes − input_bytes.
