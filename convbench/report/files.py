@@ -36,13 +36,7 @@ class Exporter:
 def check_outputs(paths: Iterable[Path]) -> None:
     """Raise UsageError, before anything is measured, for a path that could not be written afterwards."""
     for path in paths:
-        exporter = EXPORTERS.get(path.suffix.lower())
-        if exporter is None:
-            raise OutputError(
-                f"{path}: no format has the suffix {path.suffix!r}.{nearest(path.suffix, EXPORTERS)} "
-                f"Accepted: {', '.join(EXPORTERS)}"
-            )
-        _require_package(path, exporter)
+        _exporter(path)
         check_writable(path)
 
 
@@ -67,8 +61,7 @@ def write(path: Path, report: Report) -> list[Path]:
     Returns the files written: a CSV or Parquet file holds one table, so break-downs get files of their own beside it.
     Raises OutputError, and MissingExtraError where the format's package is not installed.
     """
-    exporter = EXPORTERS[path.suffix.lower()]
-    _require_package(path, exporter)
+    exporter = _exporter(path)
     written = []
     for name, content in exporter.render(with_calibrations(report)).items():
         place = path.with_suffix(f".{name}{path.suffix}") if name else path
@@ -92,9 +85,16 @@ def write_atomically(path: Path, content: str | bytes) -> None:
         raise OutputError(f"{path} cannot be written: {error.strerror}") from error
 
 
-def _require_package(path: Path, exporter: Exporter) -> None:
+def _exporter(path: Path) -> Exporter:
+    exporter = EXPORTERS.get(path.suffix.lower())
+    if exporter is None:
+        raise OutputError(
+            f"{path}: no format has the suffix {path.suffix!r}.{nearest(path.suffix, EXPORTERS)} "
+            f"Accepted: {', '.join(EXPORTERS)}"
+        )
     if exporter.package is not None and importlib.util.find_spec(exporter.package) is None:
         raise MissingExtraError(exporter.package, exporter.extra, f"{path}: writing {path.suffix}")
+    return exporter
 
 
 def _parquet(report: Report) -> Mapping[str, bytes]:

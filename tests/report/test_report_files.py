@@ -165,6 +165,11 @@ def test_a_path_that_cannot_be_written_is_refused_beforehand(tmp_path: Path, nam
         check_outputs([tmp_path / name])
 
 
+def test_writing_to_an_unknown_format_is_an_output_error(tmp_path: Path) -> None:
+    with pytest.raises(OutputError, match=r"no format has the suffix '.xlsx'"):
+        write(tmp_path / "records.xlsx", Report([record()]))
+
+
 def test_suffixes_may_be_written_in_capitals(tmp_path: Path) -> None:
     check_outputs([tmp_path / "RECORDS.CSV"])
     write(tmp_path / "RECORDS.CSV", Report([record()]))
