@@ -27,11 +27,11 @@ def input_gradient(features: FeatureMap, x: Tensor, weights: Tensor, position: t
 
 
 def contribution(gradient: Tensor, statistic: Statistic) -> Tensor:
-    """Gradients (N, C, H, W) to contributions summed over input channels: (N, H, W) float64."""
+    """Gradients (N, C, H, W) to contributions summed over input channels: (N, H, W) float64. Overwrites them."""
     if statistic == "abs":
-        value = gradient.abs()
+        value = gradient.abs_()
     elif statistic == "square":
-        value = gradient.double().square()
+        value = gradient.double().square_()
     else:
-        value = gradient.relu()
+        value = gradient.relu_()
     return value.sum(dim=1, dtype=torch.float64)

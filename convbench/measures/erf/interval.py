@@ -37,15 +37,18 @@ def pooled_weights(labels: Labels) -> Floats:
     return result
 
 
-def assess(ruler: Ruler, sums: Sums, labels: Labels, resamples: int, seed: int) -> Assessment:
-    """sums: of the mean map of every group. resamples: of the bootstrap; 0 leaves the intervals out."""
+def assess(ruler: Ruler, sums: Sums, labels: Labels, resamples: int, seed: int, jackknife: bool = True) -> Assessment:
+    """sums: of the mean map of every group. resamples: of the bootstrap; 0 leaves the intervals out.
+
+    jackknife: whether errors and biases are wanted.
+    """
     # With one group an initialisation there is nothing to resample within: initialisations themselves are resampled.
     strata = labels if np.bincount(labels).min() > 1 else np.zeros_like(labels)
     known = len(strata) > 1
     weights = {
         "pooled": pooled_weights(labels)[None],
         "each": _initialisation_weights(labels),
-        "left_out": _left_out_weights(strata) if known else np.empty((0, len(labels))),
+        "left_out": _left_out_weights(strata) if known and jackknife else np.empty((0, len(labels))),
         "drawn": _resampled_weights(strata, resamples if known else 0, seed),
     }
     # All at once: most of the time of a small map goes into calls, not numbers.
@@ -56,7 +59,7 @@ def assess(ruler: Ruler, sums: Sums, labels: Labels, resamples: int, seed: int) 
         for (name, part), end in zip(weights.items(), ends, strict=True)
     }
     value = {name: float(column[0]) for name, column in parts["pooled"].items()}
-    errors, biases = _jackknife(parts["left_out"], strata, value) if known else ({}, {})
+    errors, biases = _jackknife(parts["left_out"], strata, value) if known and jackknife else ({}, {})
     intervals = _intervals(parts["drawn"], value) if known and resamples else {}
     count = len(weights["each"])
     spread = {}

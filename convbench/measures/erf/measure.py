@@ -71,7 +71,8 @@ def _measure(target: Target) -> Erf:
         sums = ruler.sums(groups)
         if samples.stop < target.samples and precise_enough(assess(ruler, sums, labels, 0, settings.seed), precision):
             break
-    found = assess(ruler, sums, labels, settings.bootstrap, settings.seed)
+    wanted = settings.bootstrap > 0 or settings.precision is not None
+    found = assess(ruler, sums, labels, settings.bootstrap, settings.seed, jackknife=wanted)
     weights = pooled_weights(labels)
     map_ = np.zeros(target.image)
     whole = Box.whole(*target.image)

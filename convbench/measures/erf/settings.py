@@ -42,7 +42,7 @@ class ErfSettings:
     mode: ``replknet`` reproduces the numbers of that project's scripts and overrides statistic and probe.
     layer_scale: value given to layer scales that are still untrained (all entries ≤ 1e-4 in magnitude); None: kept.
     inputs: where samples come from: noise, an image folder, a tensor file.
-    bootstrap: resamples behind every interval; 0: no intervals.
+    bootstrap: resamples behind every interval; 0: no intervals, and no standard errors unless a precision needs them.
     evaluation: ``auto`` computes only what the probed pixel can see where that is exact; ``full`` never does.
 
     Raises OptionError on a value outside these.

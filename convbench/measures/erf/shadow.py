@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Iterator
+from types import FunctionType
 from typing import Any
 
 import torch
@@ -11,6 +13,7 @@ from torch import Tensor, nn
 
 from convbench.errors import TargetError
 
+_IMMUTABLE = (int, float, str, bool, type(None), FunctionType)
 UNTRAINED_SCALE = 1e-4
 """A layer scale whose entries all are this small has not been trained; LayerScale starts at 1e-6 to 1e-4."""
 
@@ -21,20 +24,38 @@ def shadow(module: nn.Module) -> nn.Module:
     Submodules, hooks and buffers are the copy's own, so that nothing which a forward pass does (a mode, a buffer, an
     attribute that caches a grid) reaches the original. Raises TargetError for a module that cannot be copied.
     """
-    memo: dict[int, Any] = {id(weight): frozen(weight) for weight in module.parameters()}
-    for holder in module.modules():
-        for value in vars(holder).values():
-            if isinstance(value, Tensor):
-                # Old-style weight normalisation keeps a computed, non-leaf weight here, which deepcopy refuses.
-                memo.setdefault(id(value), value.detach().clone())
     try:
-        duplicate = copy.deepcopy(module, memo)
+        duplicate = _copied(module)
     except Exception as error:  # a user's attribute may refuse in any way
         raise TargetError(
             f"{type(module).__name__} cannot be copied ({type(error).__name__}: {error}), and its receptive field is "
             "measured on a copy so that the original stays as it is: give a function that builds it instead"
         ) from error
     return duplicate.eval()
+
+
+def _copied(module: nn.Module) -> nn.Module:
+    holders = list(module.modules())
+    memo: dict[int, Any] = {id(weight): frozen(weight) for weight in module.parameters()}
+    if any(hasattr(type(holder), "__deepcopy__") for holder in holders):
+        return copy.deepcopy(module, memo)
+    # A module's own dictionaries are copied by hand: deepcopy takes several times as long over them.
+    duplicates = [type(holder).__new__(type(holder)) for holder in holders]
+    memo |= {id(holder): duplicate for holder, duplicate in zip(holders, duplicates, strict=True)}
+    for holder, duplicate in zip(holders, duplicates, strict=True):
+        vars(duplicate).update({name: _attribute(value, memo) for name, value in vars(holder).items()})
+    return duplicates[0]
+
+
+def _attribute(value: Any, memo: dict[int, Any]) -> Any:
+    if isinstance(value, _IMMUTABLE):
+        return value
+    if type(value) in (dict, OrderedDict):
+        return type(value)((name, _attribute(item, memo)) for name, item in value.items())
+    if isinstance(value, Tensor) and id(value) not in memo:
+        # A buffer, or the computed weight that old-style weight normalisation keeps and deepcopy refuses.
+        memo[id(value)] = value.detach().clone()
+    return copy.deepcopy(value, memo)
 
 
 def frozen(weight: nn.Parameter) -> nn.Parameter:

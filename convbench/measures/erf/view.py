@@ -228,7 +228,9 @@ def _centred_position(recording: Recording, image: tuple[int, int]) -> tuple[int
     first, last = _centre(recording, (0, 0)), _centre(recording, (size[0] - 1, size[1] - 1))
     strides = [(last[axis] - first[axis]) / max(size[axis] - 1, 1) for axis in range(2)]
     guess = [nearest_position(image[axis], first[axis], strides[axis], size[axis]) for axis in range(2)]
-    # Where outputs are denser than inputs, centres do not move evenly: look at the neighbours as well.
+    if all(stride == int(stride) > 0 for stride in strides):
+        return guess[0], guess[1]
+    # Where outputs are denser than inputs, or lie between them, centres move unevenly: look at the neighbours as well.
     found = []
     centres = {shift: _centre(recording, _moved(guess, shift, size)) for shift in (-1, 0, 1)}
     for axis in range(2):

@@ -66,7 +66,7 @@ def group_norm(call: Call) -> Result:
 )
 def batch_norm(call: Call) -> Result:
     layout = call.operands[0].layout
-    statistics = len(call.operator._schema.returns) - 1
+    statistics = call.returns - 1
     if call.named.get("training", False):
         reason = "normalisation by statistics of the batch itself joins all positions"
         raise NotLocal(reason, [layout, *[()] * statistics])
@@ -87,7 +87,7 @@ def reduction(call: Call) -> Result:
     kept = [() if place in dims else dim for place, dim in enumerate(layout)]
     if not call.named["keepdim"]:
         kept = [dim for place, dim in enumerate(kept) if place not in dims]
-    outputs = [tuple(kept)] * len(call.operator._schema.returns)
+    outputs = [tuple(kept)] * call.returns
     _require_plain(call, layout, dims, outputs)
     return local(call, outputs)
 
@@ -100,7 +100,7 @@ def along_dims(call: Call) -> Result:
     if call.operator is aten.glu.default:
         (half,) = dims
         layout = _resized(layout, half, shape_of(layout)[half] // 2)
-    return local(call, [layout] * len(call.operator._schema.returns))
+    return local(call, [layout] * call.returns)
 
 
 @rule(aten.cat.default)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 from typing import Any, Protocol
 
 import torch
@@ -45,6 +46,36 @@ class Operand:
 
 
 @dataclass(frozen=True, slots=True)
+class Facts:
+    """What an operator's schema says; reading it takes longer than using it.
+
+    name: as a message shows it, ``mean`` for ``aten.mean.dim``. defaults: by argument name, in order. views: whether an
+    output shares memory with an input. returns: number of outputs; is_list: whether they are one list instead.
+    """
+
+    name: str
+    defaults: Mapping[str, Any]
+    writes: bool
+    views: bool
+    returns: int
+    is_list: bool
+
+
+@cache
+def facts(operator: OpOverload) -> Facts:
+    """The facts of an operator."""
+    schema = operator._schema
+    return Facts(
+        name=schema.name.removeprefix("aten::").lstrip("_"),
+        defaults={argument.name: argument.default_value for argument in schema.arguments},
+        writes=schema.is_mutable,
+        views=any(item.alias_info is not None for item in schema.returns),
+        returns=len(schema.returns),
+        is_list=len(schema.returns) == 1 and str(schema.returns[0].type) == "List[Tensor]",
+    )
+
+
+@dataclass(frozen=True, slots=True)
 class Call:
     """One operator call, its tensors as operands.
 
@@ -61,16 +92,20 @@ class Call:
     @classmethod
     def of(cls, operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
         """The call with these arguments."""
-        schema = operator._schema.arguments
-        named = {argument.name: argument.default_value for argument in schema}
-        named.update(zip((argument.name for argument in schema), args, strict=False))
+        defaults = facts(operator).defaults
+        named = {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
         found = tuple(leaf for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, Operand))
-        return cls(operator, tuple(args), kwargs, {**named, **kwargs}, found)
+        return cls(operator, tuple(args), kwargs, named, found)
 
     @property
     def name(self) -> str:
-        """The operator's name as a message shows it: ``mean``, not ``aten.mean.dim``."""
-        return self.operator._schema.name.removeprefix("aten::").lstrip("_")
+        """The operator's name as a message shows it."""
+        return facts(self.operator).name
+
+    @property
+    def returns(self) -> int:
+        """How many outputs the operator has."""
+        return facts(self.operator).returns
 
     def run(self, tensors: Sequence[Tensor], changed: Mapping[int, Any] | None = None) -> Any:
         """Call the operator on these tensors in place of its operands; ``changed``: other positional arguments."""

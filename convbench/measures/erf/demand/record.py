@@ -17,7 +17,7 @@ from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.measures.erf.demand import channelwise, rearrange, resample, window
-from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, leaves, mapped
+from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, facts, leaves, mapped
 from convbench.measures.erf.demand.layout import (
     HEIGHT,
     SAMPLES,
@@ -38,7 +38,7 @@ aten = torch.ops.aten
 _META = torch.device("meta")
 _RULE_MODULES = (channelwise, rearrange, resample, window)  # importing them fills the table
 _RECORDED_SAMPLES = 2  # one would look like a dimension that broadcasts
-_SAME_VALUE = frozenset({aten.detach.default, aten.alias.default, aten.lift_fresh.default})
+_SAME_TENSOR = frozenset({aten.detach.default, aten.alias.default, aten.lift_fresh.default})
 _NEW_CONSTANTS = frozenset({aten.new_zeros.default, aten.new_ones.default, aten.new_full.default})
 
 
@@ -135,13 +135,16 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _record(self, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
         """Add a step for one operator call and return its outputs."""
         first = self._handles.get(id(args[0]))
-        if operator in _SAME_VALUE:
-            assert first is not None
+        if first is not None and operator in _SAME_TENSOR:
             return self._hollow(first.value, first.family, first.version)
+        if first is not None and operator is aten.clone.default:
+            # Values are never written to, so that a copy of one is itself.
+            return self._hollow(first.value, [0])
         if operator in _NEW_CONSTANTS:
             return operator(torch.empty(0, dtype=args[0].dtype, device=self._device), *args[1:], **self._real(kwargs))
-        self.operators.add(operator._schema.name.removeprefix("aten::"))
-        in_place = operator._schema.is_mutable
+        known = facts(operator)
+        self.operators.add(known.name)
+        in_place = known.writes
         if in_place:
             operator = _out_of_place(operator, first is not None)
         values = mapped(self._argument, tuple(kwargs.values()))
@@ -151,9 +154,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             first.family[0] += 1
             first.value, first.version = numbers[0], first.family[0]
             return args[0]
-        is_view = first is not None and any(item.alias_info is not None for item in operator._schema.returns)
-        hollows = [self._hollow(number, first.family if first and is_view else [0]) for number in numbers]
-        return hollows if _gives_list(operator) else hollows[0] if len(hollows) == 1 else tuple(hollows)
+        hollows = [self._hollow(number, first.family if first and known.views else [0]) for number in numbers]
+        return hollows if known.is_list else hollows[0] if len(hollows) == 1 else tuple(hollows)
 
     def _argument(self, argument: Any) -> Any:
         return self.operand(argument) if isinstance(argument, Tensor) else argument
@@ -169,6 +171,20 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if all(operand.readable for operand in call.operands):
                 return self.graph.add(step, outputs)
         return self.graph.add_unreadable(outputs)
+
+    def finish(self, layer: str | None, output: Tensor) -> Recording:
+        """The recording up to ``output``, (N, C, H, W). Raises Untraceable where the input does not reach it."""
+        operand = self.operand(output)
+        if operand.value is None:
+            raise Untraceable("the output does not depend on the input")
+        shape = output.shape
+        obstacle = None if operand.readable else self.obstacle
+        expected = (axis_dim(SAMPLES, _RECORDED_SAMPLES), plain_dim(shape[1]), *_image_dims(shape))
+        if operand.readable and operand.layout != expected:
+            obstacle = "the output is not laid out as (N, C, H, W)"
+        return Recording(
+            self.graph, operand.value, shape[1], (shape[2], shape[3]), layer, obstacle, frozenset(self.operators)
+        )
 
     def _obstructed(self, reason: str) -> bool:
         self.obstacle = self.obstacle or reason
@@ -190,27 +206,21 @@ def record(
     feature map, and whatever the module raises on its input.
     """
     recorder = _Recorder(device)
-    maps: list[tuple[str, Operand, tuple[int, ...]]] = []
     with torch.enable_grad(), recorder:
         # A module may begin with an in-place operation, which a leaf refuses.
         x = recorder.source(input_shape, dtype).clone()
-        if layer is not None:
-            output = feature_map(module, layer)(x)
-        else:
-            with watching_maps(module, lambda name, found: maps.append((name, recorder.operand(found), found.shape))):
-                output = module(x)
-            if not (is_pooled(output) and maps):
-                maps, output = [], as_features(output, "the output")
-        name, operand, shape = maps[-1] if maps else (layer, recorder.operand(output), output.shape)
-    if operand.value is None:
-        raise Untraceable("the output does not depend on the input")
-    obstacle = recorder.obstacle if not operand.readable else None
-    expected = (axis_dim(SAMPLES, _RECORDED_SAMPLES), plain_dim(shape[1]), *_image_dims(shape))
-    if operand.readable and operand.layout != expected:
-        obstacle = "the output is not laid out as (N, C, H, W)"
-    return Recording(
-        recorder.graph, operand.value, shape[1], (shape[2], shape[3]), name, obstacle, frozenset(recorder.operators)
-    )
+        output = module(x) if layer is None else feature_map(module, layer)(x)
+        if layer is None and is_pooled(output):
+            return _record_last_map(module, x, recorder)
+        return recorder.finish(layer, as_features(output, "the output"))
+
+
+def _record_last_map(module: nn.Module, x: Tensor, recorder: _Recorder) -> Recording:
+    """Record the module once more, watching its submodules for the last map before it is pooled."""
+    found: list[Recording] = []
+    with watching_maps(module, lambda name, output: found.append(recorder.finish(name, output))):
+        output = module(x)
+    return found[-1] if found else recorder.finish(None, as_features(output, "the output"))
 
 
 def _image_dims(shape: Sequence[int]) -> tuple[Dim, Dim]:
@@ -257,8 +267,3 @@ def _out_of_place(operator: OpOverload, reached: bool) -> OpOverload:
     if not isinstance(overload, OpOverload):
         raise Untraceable(f"{operator} writes into its arguments")
     return overload
-
-
-def _gives_list(operator: OpOverload) -> bool:
-    returns = operator._schema.returns
-    return len(returns) == 1 and str(returns[0].type) == "List[Tensor]"

@@ -132,7 +132,7 @@ def interpolate(call: Call) -> tuple[ResampleStep, list[Value]]:
     output = named["output_size"]
     shape = shape_of(call.operands[0].layout)[2:]
     corners = bool(named.get("align_corners", False))
-    taps = {"upsample_bilinear2d": 1, "upsample_bicubic2d": 2}.get(call.operator._schema.name.removeprefix("aten::"), 0)
+    taps = {"upsample_bilinear2d": 1, "upsample_bicubic2d": 2}.get(call.name, 0)
 
     def apply(x: Tensor, place: int) -> Tensor:
         scales = [named["scales_h"] if place == 0 else None, named["scales_w"] if place == 1 else None]
