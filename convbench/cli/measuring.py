@@ -82,11 +82,14 @@ def save(
     if not paths:
         return
     from convbench.environment import environment
+    from convbench.report.fields import field_of
     from convbench.report.files import Report, write
 
     modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
     surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()
-    report = Report([outcome.record() for outcome in outcomes], surroundings, sections or {}, command())
+    drawn = [field_of(outcome.name, outcome.erf) for outcome in outcomes if outcome.erf is not None]
+    records = [outcome.record() for outcome in outcomes]
+    report = Report(records, surroundings, sections or {}, command(), fields=drawn)
     for path in paths:
         for written in write(path, report):
             note(f"wrote {written}")
