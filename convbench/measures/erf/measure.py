@@ -62,7 +62,7 @@ def _measure(target: Target) -> Erf:
     for samples in _rounds(target):
         for initialisation in range(target.initialisations):
             module, warnings = target.module(initialisation)
-            view = look(target, module, warnings)
+            view = look(target, module)
             draw(target, view, initialisation, samples, maps)
         groups, labels = maps.groups()
         if not groups.any():
@@ -101,7 +101,7 @@ def _measure(target: Target) -> Erf:
         inputs=settings.inputs.description,
         method=view.method,
         reason=view.reason,
-        warnings=(*view.warnings, *_doubts(target, view)),
+        warnings=(*warnings, *_doubts(target, view)),
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
     )
 
@@ -120,6 +120,8 @@ def _doubts(target: Target, view: View) -> list[str]:
     """What else a reader must be told."""
     settings = target.settings
     doubts = []
+    if view.layer != settings.layer:
+        doubts.append(f"the output is pooled to class scores: probed at {view.layer}, the last feature map")
     if target.samples < settings.samples:
         doubts.append(f"{settings.samples} samples asked for, {settings.inputs.description} holds {target.samples}")
     if settings.probe == "ones" and settings.mode == "convbench" and ones_are_cancelled(target, view):

@@ -36,7 +36,7 @@ def matrix_product_with_bias(call: Call) -> Result:
 
 def _product(call: Call, left: Operand, right: Operand) -> Result:
     if not (is_plain(left.layout[-1]) and is_plain(right.layout[-2])):
-        raise NotLocal(f"{call.name} sums over positions or samples")
+        raise NotLocal(f"{call.name} sums over positions or samples", unbounded=True)
     if left.layout[:-2] != right.layout[:-2]:
         raise NotLocal(f"{call.name} multiplies every sample or position by a matrix of its own")
     return local(call, [checked((*left.layout[:-2], left.layout[-2], right.layout[-1]))])
@@ -54,7 +54,7 @@ def layer_norm(call: Call) -> Result:
 @rule(aten.native_group_norm.default)
 def group_norm(call: Call) -> Result:
     layout = call.operands[0].layout
-    raise NotLocal("group_norm joins all positions", [layout, layout[:1], layout[:1]])
+    raise NotLocal("group_norm joins all positions", [layout, layout[:1], layout[:1]], unbounded=True)
 
 
 @rule(
@@ -69,7 +69,7 @@ def batch_norm(call: Call) -> Result:
     statistics = call.returns - 1
     if call.named.get("training", False):
         reason = "normalisation by statistics of the batch itself joins all positions"
-        raise NotLocal(reason, [layout, *[()] * statistics])
+        raise NotLocal(reason, [layout, *[()] * statistics], unbounded=True)
     _require_plain(call, layout, [1])
     step, (output,) = local(call, [layout])
     others = [Value((), output.dtype, readable=False)] * statistics
@@ -184,7 +184,7 @@ def _dims(call: Call, layout: Layout) -> list[int]:
 
 def _require_plain(call: Call, layout: Layout, dims: Sequence[int], outputs: Sequence[Layout] = ()) -> None:
     if not all(is_plain(layout[dim]) for dim in dims):
-        raise NotLocal(f"{call.name} works across positions or samples", outputs)
+        raise NotLocal(f"{call.name} works across positions or samples", outputs, unbounded=True)
 
 
 def _resized(layout: Layout, dim: int, size: int) -> Layout:

@@ -38,11 +38,13 @@ class NotLocal(Exception):  # noqa: N818 - a finding, not a failure: the caller 
     """An operator whose output pixel cannot be computed from a box of its input; the message says which and why.
 
     layouts: of its outputs, where they are known all the same; they have the dtype of its first operand.
+    unbounded: whether an output pixel is known to depend on the whole image.
     """
 
-    def __init__(self, message: str, layouts: Sequence[Layout] = ()) -> None:
+    def __init__(self, message: str, layouts: Sequence[Layout] = (), *, unbounded: bool = False) -> None:
         super().__init__(message)
         self.layouts = layouts
+        self.unbounded = unbounded
 
 
 def plain_dim(size: int) -> Dim:
@@ -79,7 +81,7 @@ def checked(layout: Layout) -> Layout:
     """``layout``, unless an axis occurs twice in it, as between queries and keys. Raises NotLocal."""
     found = [factor.axis for dim in layout for factor in dim if factor.axis is not None]
     if len(found) != len(set(found)):
-        raise NotLocal("every position meets every other one")
+        raise NotLocal("every position meets every other one", unbounded=True)
     return layout
 
 

@@ -16,7 +16,7 @@ from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench.measures.erf.demand import channelwise, rearrange, resample, window
+from convbench.measures.erf.demand import channelwise, rearrange, resample, sliding
 from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, facts, leaves, mapped
 from convbench.measures.erf.demand.layout import (
     HEIGHT,
@@ -36,7 +36,7 @@ from convbench.measures.erf.features import as_features, feature_map, is_pooled,
 
 aten = torch.ops.aten
 _META = torch.device("meta")
-_RULE_MODULES = (channelwise, rearrange, resample, window)  # importing them fills the table
+_RULE_MODULES = (channelwise, rearrange, resample, sliding)  # importing them fills the table
 _RECORDED_SAMPLES = 2  # one would look like a dimension that broadcasts
 _SAME_TENSOR = frozenset({aten.detach.default, aten.alias.default, aten.lift_fresh.default})
 _NEW_CONSTANTS = frozenset({aten.new_zeros.default, aten.new_ones.default, aten.new_full.default})
@@ -48,6 +48,7 @@ class Recording:
 
     layer: the submodule that gives the output; None: the module itself.
     obstacle: why boxes of the output cannot be computed from boxes of the input; None if they can.
+    unbounded: whether something on the way is known to depend on the whole image.
     operators: names of all that ran on what the input reaches.
     """
 
@@ -57,6 +58,7 @@ class Recording:
     output_size: tuple[int, int]
     layer: str | None
     obstacle: str | None
+    unbounded: bool
     operators: frozenset[str]
 
 
@@ -88,6 +90,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         super().__init__()  # type: ignore[no-untyped-call]
         self.graph = Graph()
         self.obstacle: str | None = None
+        self.unbounded = False
         self.operators: set[str] = set()
         self._device = device
         self._handles: dict[int, _Handle] = {}
@@ -166,6 +169,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             step, outputs = _rule(call)(call)
         except NotLocal as reason:
             self._obstructed(str(reason))
+            self.unbounded |= reason.unbounded
             outputs = [Value(layout, call.operands[0].dtype) for layout in reason.layouts] or _shapes(call)
         else:
             if all(operand.readable for operand in call.operands):
@@ -183,8 +187,9 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operand.readable and operand.layout != expected:
             obstacle = "the output is not laid out as (N, C, H, W)"
         return Recording(
-            self.graph, operand.value, shape[1], (shape[2], shape[3]), layer, obstacle, frozenset(self.operators)
-        )
+            self.graph, operand.value, shape[1], (shape[2], shape[3]), layer, obstacle,
+            self.unbounded and obstacle is not None, frozenset(self.operators),
+        )  # fmt: skip
 
     def _obstructed(self, reason: str) -> bool:
         self.obstacle = self.obstacle or reason

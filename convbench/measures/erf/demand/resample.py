@@ -15,7 +15,7 @@ from torch import Tensor
 from convbench.measures.erf.demand.graph import Boxes, Call, Lengths, Operand, Value
 from convbench.measures.erf.demand.layout import NotLocal, Region, Span, axis_dim, shape_of
 from convbench.measures.erf.demand.rules import rule
-from convbench.measures.erf.demand.window import entry, image_axes
+from convbench.measures.erf.demand.sliding import entry, image_axes
 
 aten = torch.ops.aten
 Reach = Callable[[Span], Span]
@@ -81,7 +81,7 @@ def resample(
         steps[axis] = Resampling(rows.reshape(size, -1).T.contiguous(), beyond(place))
         dims.append(axis_dim(axis, rows.shape[2 + place]))
     if () in dims:
-        raise NotLocal(f"{call.name} joins whole rows or columns", [(*source.layout[:2], *dims)])
+        raise NotLocal(f"{call.name} joins whole rows or columns", [(*source.layout[:2], *dims)], unbounded=True)
     return ResampleStep(source, steps), [Value((*source.layout[:2], *dims), source.dtype)]
 
 
