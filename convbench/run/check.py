@@ -98,7 +98,8 @@ class Drift:
     """Latency over the reference's, then and now, and how the one compares to the other. ``key``: of the case.
 
     verdict: ``slower`` and ``faster`` where the change is at least the threshold, and its interval leaves no doubt that
-    there is one; ``same`` where the interval lies within the threshold; else ``unclear``. withheld: why there is none.
+    there is one; ``same`` where the interval lies within the threshold; else ``unclear``. withheld: the noise that
+    leaves a verdict only to changes far beyond it.
     """
 
     key: str
@@ -294,7 +295,8 @@ def _drift(comparison: Comparison, ratio: Ratio, threshold: float | None, earlie
     if earlier is not None:
         now = now.averaged(earlier.now)
     limit = ratio.margin if threshold is None else threshold
-    verdict: Verdict = "unclear" if ratio.withheld else judge(now.over(comparison.before), limit)
+    change = now.over(comparison.before)
+    verdict: Verdict = judge_disturbed(change, limit, ratio.margin) if ratio.withheld else judge(change, limit)
     row = comparison.row
     return Drift(
         row.case.key, row.label, comparison.reference.label, comparison.before, now, verdict, withheld=ratio.withheld
@@ -310,3 +312,12 @@ def judge(change: Span, threshold: float) -> Verdict:
     if change.centre < -limit and high < 0:
         return "faster"
     return "same" if -limit <= low and high <= limit else "unclear"
+
+
+def judge_disturbed(change: Span, threshold: float, margin: float) -> Verdict:
+    """The verdict where noise withholds that of the comparison: only on what lies, interval and all, beyond the
+    threshold and beyond what two instances of one block differed by (``margin``)."""
+    limit = math.log1p(threshold) + math.log1p(margin)
+    if change.centre - change.half_width > limit:
+        return "slower"
+    return "faster" if change.centre + change.half_width < -limit else "unclear"

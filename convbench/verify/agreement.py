@@ -30,6 +30,21 @@ def relative_difference(actual: Any, expected: Any, what: str) -> float:
     return max(_difference(a, b) for a, b in zip(left, right, strict=True))
 
 
+def root_mean_square_difference(actual: Any, expected: Any, leave_out: float = 0.0) -> float:
+    """Root mean square of the differences over that of the expected values; the worst tensor counts.
+
+    leave_out: share of each tensor's elements, those furthest apart, that do not count.
+    """
+    ratios = [0.0]
+    for left, right in zip(tensors_in(actual), tensors_in(expected), strict=True):
+        a, b = (tensor.detach().cpu().to(torch.float64).flatten() for tensor in (left, right))
+        kept = a.numel() - int(leave_out * a.numel())
+        gap = float((a - b).abs().sort().values[:kept].norm())
+        norm = float(b.norm())
+        ratios.append(gap / norm if norm else (float("inf") if gap else 0.0))
+    return max(ratios)
+
+
 def require_close(actual: Any, expected: Any, tolerance: float, what: str) -> float:
     """`relative_difference`, which Failed reports where it is above ``tolerance``."""
     difference = relative_difference(actual, expected, what)

@@ -64,7 +64,7 @@ def batch_independence(trial: Trial) -> str:
     tensors = tensors_in(together)
     if any(tensor.dim() == 0 or tensor.shape[0] != 2 for tensor in tensors):
         raise NotApplicable(f"the outputs {shapes_of(tensors)} have no batch dimension")
-    difference = require_close([tensor[:1] for tensor in tensors], alone, _TOLERANCE, "beside another sample")
+    difference = require_close([tensor[:1] for tensor in tensors], alone, trial.tolerance, "beside another sample")
     return apart(difference)
 
 

@@ -32,19 +32,23 @@ _GROUPS = 16
 class Slope:
     """Derivatives of L along one direction: by finite differences, and by the backward pass.
 
-    noise: what rounding can contribute to ``numeric``. flat: L did not change at all.
+    noise: what rounding can contribute to ``numeric``.
     """
 
     numeric: float
     analytic: float
     noise: float
-    flat: bool
 
     @property
     def agrees(self) -> bool:
         """Whether the two differ by no more than truncation and rounding."""
         gap = abs(self.numeric - self.analytic)
         return gap <= _RELATIVE * max(abs(self.numeric), abs(self.analytic)) + self.noise
+
+    @property
+    def flat(self) -> bool:
+        """Whether L does not change at all along the direction."""
+        return abs(self.numeric) <= self.noise
 
 
 def gradients(trial: Trial) -> str:
@@ -153,7 +157,7 @@ def _slope_along(
     below, _ = _loss_at(module, leaves, tensors, directions, -epsilon)
     # Rounding of the terms of L, as a random walk: far below what any wrong gradient shows.
     noise = 100 * torch.finfo(torch.float64).eps * magnitude / epsilon
-    return Slope((above - below) / (2 * epsilon), analytic, noise, flat=above == below)
+    return Slope((above - below) / (2 * epsilon), analytic, noise)
 
 
 def _loss_at(
@@ -170,7 +174,7 @@ def _loss_at(
             tensor.add_(direction, alpha=distance)
         with torch.no_grad():
             outputs = [t for t in tensors_in(call(module, leaves)) if t.is_floating_point()]
-        magnitude = sum(float(t.double().square().sum()) for t in outputs) ** 0.5
+        magnitude = sum(float(t.double().square().mean()) for t in outputs if t.numel()) ** 0.5
         return float(weighted_sum(outputs)), magnitude
     finally:
         for tensor, original in zip(moved, kept, strict=True):

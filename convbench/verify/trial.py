@@ -18,12 +18,15 @@ import torch
 from torch import Tensor, nn
 
 from convbench.subject import Blueprint
-from convbench.verify.agreement import tensors_in
+from convbench.verify.agreement import root_mean_square_difference, tensors_in
 from convbench.verify.result import Failed
 
 Args = tuple[Tensor, ...]
 
 BATCH = 2
+_TOLERANCE = 1e-4
+_MAGNIFIED = 10.0
+"""Roundings inside a deep network against one at its input."""
 _WEIGHT_NOISE = 0.3
 _VECTOR_NOISE = 0.2
 
@@ -53,6 +56,28 @@ class Trial:
     def output(self) -> Any:
         """What `module` gives for `args`, without gradients."""
         return self.infer(self.module, self.args)
+
+    def sensitivity(self, dtype: torch.dtype) -> float:
+        """How far the output moves, relative to its root mean square, when input and weights are rounded to ``dtype``.
+
+        Deep networks with random weights magnify every rounding, and hard choices turn on it: what rounding alone
+        does, no check may hold against a target. For float32 itself every input element is changed in its last digit.
+        """
+        if dtype == torch.float32:
+            noise = torch.Generator().manual_seed(6)
+            ulp = torch.finfo(dtype).eps
+            moved = [arg * (1 + ulp * torch.randn(arg.shape, generator=noise).to(arg.device)) for arg in self.args]
+            return root_mean_square_difference(self.infer(self.module, moved), self.output)
+        module, args = self.awake(), [arg.to(dtype).to(arg.dtype) for arg in self.args]
+        with torch.no_grad():
+            for parameter in module.parameters():
+                parameter.copy_(parameter.to(dtype))
+        return root_mean_square_difference(self.infer(module, args), self.output)
+
+    @cached_property
+    def tolerance(self) -> float:
+        """Relative difference that rounding in float32 explains, however the operations are ordered: at least 1e-4."""
+        return max(_TOLERANCE, _MAGNIFIED * self.sensitivity(torch.float32))
 
     def fresh(self, seed: int | None = None, device: str | None = None) -> nn.Module:
         """The target as it is initialised, in eval mode."""
@@ -112,11 +137,12 @@ def step(module: nn.Module, args: Sequence[Tensor], seed: int = 0) -> tuple[Any,
 
 
 def weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
-    """Σ of the elements, each times a fixed random weight, in float64."""
+    """Σ of the elements, each times a fixed random weight of variance one over their number, in float64."""
     generator = torch.Generator().manual_seed(99)
     total = torch.zeros((), dtype=torch.float64, device=tensors[0].device if tensors else None)
     for tensor in tensors:
         weight = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+        weight /= max(tensor.numel(), 1) ** 0.5
         total = total + (tensor.double() * weight).sum()
     return total
 

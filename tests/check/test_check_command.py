@@ -1,0 +1,148 @@
+"""The installed ``convbench check``: baselines that hold, baselines that do not, and requests that make no sense."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+BLOCK = """
+from torch import nn
+class Mine(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.conv = nn.Conv2d(dim, dim, KERNEL, padding=KERNEL // 2)
+    def forward(self, x):
+        for _ in range(REPEATS):
+            y = self.conv(x)
+        return y
+"""
+
+
+def write_block(folder: Path, kernel: int = 3, repeats: int = 1) -> None:
+    (folder / "mine.py").write_text(BLOCK.replace("KERNEL", str(kernel)).replace("REPEATS", str(repeats)))
+
+
+def convbench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    script = shutil.which("convbench", path=str(Path(sys.executable).parent))
+    command = [script] if script else [sys.executable, "-m", "convbench"]
+    return subprocess.run([*command, *arguments], cwd=folder, capture_output=True, text=True, check=False)
+
+
+EXACT = ("--measure", "params", "--measure", "cost", "--measure", "memory")
+
+
+@pytest.fixture(scope="module")
+def baseline(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a user's block and a baseline of it."""
+    folder = tmp_path_factory.mktemp("check")
+    write_block(folder)
+    made = convbench(folder, "compare", "Conv3x3", "mine.py:Mine", "--dim", "8", "--size", "8", *EXACT, "-o", "b.csv")
+    assert made.returncode == 0, made.stderr
+    return folder
+
+
+def copy(baseline: Path, folder: Path) -> Path:
+    for name in ("mine.py", "b.csv"):
+        shutil.copy(baseline / name, folder / name)
+    return folder
+
+
+def test_a_baseline_that_holds_exits_with_zero(baseline: Path) -> None:
+    done = convbench(baseline, "check", "b.csv")
+    assert (done.returncode, done.stdout) == (0, "2 cases: every figure is that of the baseline\n"), done.stderr
+
+
+def test_a_changed_block_exits_with_one_and_a_table(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    write_block(folder, kernel=5)
+    done = convbench(folder, "check", "b.csv", "-o", "found.json", "--measure", "params", "--measure", "cost")
+    assert done.returncode == 1
+    header, *lines = done.stdout.splitlines()
+    assert header.split() == ["case", "figure", "baseline", "now", "change"]
+    macs = next(line.split() for line in lines if " macs " in line)
+    assert macs[-4:] == ["macs", f"{9 * 64 * 64:,}", f"{25 * 64 * 64:,}", "+177.78%"]
+    assert all(line.startswith("mine.py:Mine") for line in lines)
+    assert "differ from the baseline" in done.stderr
+    found = json.loads((folder / "found.json").read_text())["findings"]
+    assert {"case", "figure", "baseline", "now"} <= set(found[0])
+    assert (36864, 102400) in [(row["baseline"], row["now"]) for row in found]
+
+
+def test_a_block_that_became_cheaper_has_changed_too(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    text = (folder / "b.csv").read_text()
+    (folder / "b.csv").write_text(text.replace(",36864,36864,", ",36865,36864,", 1))
+    assert text != (folder / "b.csv").read_text()
+    done = convbench(folder, "check", "b.csv", "--measure", "cost")
+    assert done.returncode == 1
+    assert "36,865" in done.stdout
+    assert "1 figure differs" in done.stderr
+
+
+def test_a_block_that_does_not_run_any_more_fails(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    (folder / "mine.py").write_text((folder / "mine.py").read_text().replace("return y", "return y.nothing()"))
+    done = convbench(folder, "check", "b.csv", "--measure", "cost")
+    assert done.returncode == 1
+    assert "nothing" in done.stdout
+
+
+def test_the_store_of_a_sweep_is_a_baseline_too(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    swept = convbench(folder, "sweep", "mine.py:Mine", "--dim", "8", "--size", "4,8", "--measure", "cost")
+    assert swept.returncode == 0, swept.stderr
+    done = convbench(folder, "check", "sweep.jsonl")
+    assert (done.returncode, done.stdout) == (0, "2 cases: every figure is that of the baseline\n"), done.stderr
+
+
+WRONG = [
+    (["none.csv"], "none.csv cannot be read"),
+    (["mine.py"], "saved records are read from"),
+    (["b.csv", "--measure", "speed"], "measure 'speed' is not one of params, cost, memory, latency"),
+    (["b.csv", "--fail-slower", "5"], "--fail-slower '5': write a percentage above zero, such as 5%"),
+    (["b.csv", "--fail-slower", "0%"], "write a percentage above zero"),
+    (["b.csv", "--fail-slower", "5%"], "--fail-slower has nothing to judge in this baseline"),
+    (["b.csv", "--fail-slower", "5%", "--measure", "cost"], "--fail-slower judges latency"),
+    (["b.csv", "--reference", "PyConv"], "--reference 'PyConv' has no record in the baseline"),
+    (["b.csv", "-o", "found.tex"], "no format has the suffix"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_a_wrong_request_is_one_message(baseline: Path, arguments: list[str], message: str) -> None:
+    done = convbench(baseline, "check", *arguments)
+    assert done.returncode == 2, done.stderr
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_target_that_is_gone_is_told_by_its_record(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    (folder / "mine.py").unlink()
+    done = convbench(folder, "check", "b.csv")
+    assert done.returncode == 2
+    assert "b.csv, record 2: mine.py: no such file" in done.stderr
+
+
+@pytest.mark.slow
+def test_a_slower_block_fails_and_an_equal_one_does_not(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    measure = ("--measure", "cost", "--measure", "latency", "--max-time", "3")
+    made = convbench(
+        folder, "compare", "Conv3x3", "mine.py:Mine", "--dim", "32", "--size", "28", *measure, "-o", "t.csv"
+    )
+    assert made.returncode == 0, made.stderr
+    equal = convbench(folder, "check", "t.csv", "--measure", "latency", "--max-time", "3", "--fail-slower", "50%")
+    assert equal.returncode == 0, equal.stdout + equal.stderr
+    write_block(folder, repeats=4)
+    slower = convbench(folder, "check", "t.csv", "--measure", "latency", "--max-time", "3", "--fail-slower", "50%")
+    assert slower.returncode == 1, slower.stdout + slower.stderr
+    assert "slower than in the baseline by more than 50%: mine.py:Mine" in slower.stderr
+    shown = convbench(folder, "check", "t.csv", "--measure", "latency", "--max-time", "3")
+    assert shown.returncode == 0
+    assert "slower" in shown.stdout
