@@ -85,7 +85,7 @@ def test_a_missing_valgrind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         require_valgrind()
 
 
-@pytest.mark.slow
+@pytest.mark.valgrind
 @pytest.mark.skipif(shutil.which("valgrind") is None, reason="valgrind is not installed")
 def test_counts_repeat() -> None:
     case = Case(f"{TARGETS}:Plain", dim=8, size=6)
