@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,19 +52,28 @@ class Window:
 
     def rings(self) -> Groups:
         """Pixels at exactly the same Euclidean distance."""
-        quarters = np.rint(4 * (self.y**2 + self.x**2)).astype(np.int64)
-        return _grouped(quarters, lambda key: np.sqrt(key) / 2)
+        return _grouped(self._quarters(), lambda key: np.sqrt(key) / 2)
+
+    def ring_sizes(self) -> tuple[Floats, Floats]:
+        """The distances that occur, ascending, and how many pixels lie at each: both (K,)."""
+        counts = np.bincount(self._quarters())
+        occurring = np.flatnonzero(counts)
+        return np.sqrt(occurring) / 2, counts[occurring].astype(np.float64)
 
     def annuli(self) -> Groups:
         """Pixels whose Euclidean distance rounds to the same whole number; the distance is their mean."""
         radius = np.hypot(self.y, self.x)
-        groups = _grouped(np.rint(radius).astype(np.int64), np.asarray)
+        groups = _grouped(np.rint(radius).astype(np.int64), lambda key: key.astype(np.float64))
         return Groups(groups.sums(radius) / groups.pixels, groups.pixels, groups.order, groups.starts)
 
     def squares(self) -> Groups:
         """Pixels on the border of the same centred square: the larger of |y| and |x|."""
         halves = np.rint(2 * np.maximum(np.abs(self.y), np.abs(self.x))).astype(np.int64)
         return _grouped(halves, lambda key: key / 2)
+
+    def _quarters(self) -> NDArray[np.int64]:
+        """Squared distances in quarters of a pixel², whole numbers since the centre lies on half pixels."""
+        return np.rint(4 * (self.y**2 + self.x**2)).astype(np.int64)
 
     def centre_pixels(self) -> Indices:
         """The pixel at the centre; two or four of them where the centre lies between pixels."""
@@ -110,8 +120,9 @@ def support_window(total: Floats, box: Box, image: tuple[int, int], centre: tupl
     return window_around(image, centre, reach, reach)
 
 
-def _grouped(keys: NDArray[np.int64], distance: object) -> Groups:
+def _grouped(keys: NDArray[np.int64], distance: Callable[[NDArray[np.int64]], Floats]) -> Groups:
     order = np.argsort(keys, kind="stable")
-    values, starts, counts = np.unique(keys[order], return_index=True, return_counts=True)
-    assert callable(distance)
-    return Groups(np.asarray(distance(values), np.float64), counts.astype(np.float64), order, starts.astype(np.intp))
+    ordered = keys[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    sizes = np.diff(starts, append=len(keys)).astype(np.float64)
+    return Groups(distance(ordered[starts]), sizes, order, starts)

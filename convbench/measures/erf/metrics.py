@@ -6,7 +6,7 @@ entropy. So the sums are taken once of every group of samples, and any resample 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +14,7 @@ import numpy as np
 from convbench.errors import EmptyMapError
 from convbench.measures.erf.gaussian import REACH, moment_entropy, radial_gaussian
 from convbench.measures.erf.geometry import Groups, Indices, Window, support_window, window_around
-from convbench.measures.erf.moments import POWERS, Moments, kurtosis, spread
+from convbench.measures.erf.moments import Moments, kurtosis, monomials, spread
 from convbench.measures.erf.result import Box, ErfMetrics, Floats, RadialProfile
 
 SMALLEST_SIGMA_PX = 0.5
@@ -67,7 +67,7 @@ class Ruler:
         self.squares: Groups = self.window.squares()
         self.annuli: Groups = self.window.annuli()
         self._radius_px: Floats = np.hypot(self.window.y, self.window.x)
-        self._monomials: Floats = np.stack([self.window.y**i * self.window.x**j for i, j in POWERS], axis=1)
+        self._monomials: Floats = monomials(self.window.y, self.window.x)
         self._centre = self.window.centre_pixels()
         self._neighbours = self.window.neighbour_pixels()
 
@@ -103,6 +103,7 @@ class Ruler:
         entropy = _entropy(p.pixels)
         moments = Moments.of(p.moments)
         lowered, lowered_entropy = self._without_centre(p, entropy)
+        agd, lowered_agd = self._agd([moments, lowered], [entropy, lowered_entropy])
         return {
             **spread(moments),
             **_widths(p.section_y, p.section_x),
@@ -112,10 +113,10 @@ class Ruler:
             "centre_share": p.pixels[:, self._centre].sum(axis=1),
             "monotonicity": _monotonicity(p.annuli / self.annuli.pixels),
             **kurtosis(moments),
-            "agd": self._agd(moments, entropy),
+            "agd": agd,
             "agd_radial": self._agd_radial(p),
             "sigma_without_centre_px": np.where(lowered.total > 0, lowered.sigma, np.nan),
-            "agd_without_centre": self._agd(lowered, lowered_entropy),
+            "agd_without_centre": lowered_agd,
         }
 
     def _squares(self, mass: Floats) -> dict[str, Floats]:
@@ -134,15 +135,23 @@ class Ruler:
             f"radius_{share}_px": self.rings.distance_px[_first_reaching(mass, share / 100)] for share in _RADIUS_SHARES
         }
 
-    def _agd(self, moments: Moments, entropy: Floats) -> Floats:
-        result = np.full(len(entropy), np.nan)
-        defined = moments.sigma >= SMALLEST_SIGMA_PX
-        if defined.any():
-            cross = moment_entropy(
-                self.window.image, self.window.centre, moments.mean[defined], moments.covariance[defined]
+    def _agd(self, moments: Sequence[Moments], entropies: Sequence[Floats]) -> list[Floats]:
+        """The scores of several kinds of maps, B of each."""
+        sigma, mean, covariance, entropy = (
+            np.concatenate(parts)
+            for parts in (
+                [item.sigma for item in moments],
+                [item.mean for item in moments],
+                [item.covariance for item in moments],
+                entropies,
             )
+        )
+        result = np.full(len(entropy), np.nan)
+        defined = sigma >= SMALLEST_SIGMA_PX
+        if defined.any():
+            cross = moment_entropy(self.window.image, self.window.centre, mean[defined], covariance[defined])
             result[defined] = np.exp(np.minimum(entropy[defined] - cross, 0.0))
-        return result
+        return np.split(result, len(moments))
 
     def _agd_radial(self, p: Sums) -> Floats:
         result = np.full(len(p.rings), np.nan)
@@ -167,8 +176,8 @@ class Ruler:
     def _radial_gaussian(self, mean_square: Floats, distance_px: Floats) -> Floats:
         """The Gaussians on the image with E[r²] (B,), at these distances (K,): (B, K)."""
         reach = max(REACH * np.sqrt(mean_square.mean() / 2) + 1, float(self.rings.distance_px[-1]) + 1)
-        rings = window_around(self.window.image, self.window.centre, reach, reach).rings()
-        theta, log_partition = radial_gaussian(rings.distance_px, rings.pixels, mean_square)
+        rings = window_around(self.window.image, self.window.centre, reach, reach).ring_sizes()
+        theta, log_partition = radial_gaussian(*rings, mean_square)
         result: Floats = np.exp(theta[:, None] * distance_px**2 - log_partition[:, None])
         return result
 

@@ -13,6 +13,15 @@ POWERS = [(total - j, j) for total in range(5) for j in range(total + 1)]
 """Exponents (i, j) of the monomials yⁱxʲ, in the order of the columns of moments."""
 
 
+def monomials(y: Floats, x: Floats) -> Floats:
+    """yⁱxʲ for every pair of exponents: (P, 15)."""
+    rows, columns = [np.ones_like(y)], [np.ones_like(x)]
+    for _ in range(4):
+        rows.append(rows[-1] * y)
+        columns.append(columns[-1] * x)
+    return np.stack([rows[i] * columns[j] for i, j in POWERS], axis=1)
+
+
 @dataclass(frozen=True, slots=True)
 class Moments:
     """Normalised moments of B maps. total: (B,) mass. mean: (B, 2). covariance: (B, 2, 2). raw: (B, 15)."""

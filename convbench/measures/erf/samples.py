@@ -85,12 +85,12 @@ def draw(target: Target, view: View, initialisation: int, samples: Iterable[int]
 
 def ones_are_cancelled(target: Target, view: View) -> bool:
     """Whether all ones over the channels leave (next to) nothing of what random signs show, on the first sample."""
-    found = []
-    for probe in ("ones", "signs"):
-        probing = replace(target, settings=replace(target.settings, probe=probe))
-        x, weights = (part[None].to(target.device, target.dtype) for part in _sample(probing, view, 0, 0))
-        found.append(float(view.evaluator.gradient(x, weights).abs().sum()))
-    return found[0] < _CANCELLED * found[1]
+    signs = replace(target, settings=replace(target.settings, probe="signs"))
+    pairs = [_sample(probing, view, 0, 0) for probing in (target, signs)]
+    x = _stacked([pair[0] for pair in pairs]).to(target.device, target.dtype)
+    weights = torch.stack([pair[1] for pair in pairs]).to(target.device, target.dtype)
+    left, shown = _gradient(target, view, x, weights).abs().sum((1, 2, 3))
+    return bool(left < _CANCELLED * shown)
 
 
 def _gradient(target: Target, view: View, x: Tensor, weights: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         kwargs = kwargs or {}
         if any(id(leaf) in self._handles for leaf in leaves((*args, *kwargs.values()))):
             return self._record(func, tuple(args), kwargs)
-        return func(*args, **self._real(kwargs))
+        return func(*args, **self._real(kwargs)) if kwargs else func(*args)
 
     def _real(self, kwargs: Mapping[str, Any]) -> dict[str, Any]:
         """Keyword arguments that create a tensor where the input really is; recording moves it to the meta device."""
