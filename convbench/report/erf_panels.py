@@ -23,7 +23,7 @@ DECADES = 4
 _MAP = "magma"  # even in lightness, so that it survives colour blindness and grey printing
 _FIELD = "#56b4e9"
 _LINES = ("#d55e00", "#0072b2", "#009e73", "#cc79a7", "#e69f00")  # Okabe and Ito's palette
-_SQUARES = {50: "-", 99: ":"}
+_SQUARES: dict[int, Literal["-", ":"]] = {50: "-", 99: ":"}
 _EDGE = [withStroke(linewidth=2.0, foreground="black")]
 _WORDS = {
     "abs": "mean |gradient|",
