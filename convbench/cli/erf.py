@@ -15,6 +15,7 @@ from convbench.cli.console import fail, note, out, print_table, warn
 from convbench.cli.measuring import command, progress
 from convbench.cli.options import (
     Batch,
+    CaseFlags,
     Device,
     Dim,
     Options,
@@ -80,45 +81,20 @@ class ErfFlags:
 
     def cases(self, targets: Sequence[str] | None) -> list[Case]:
         """A case for each target. Raises UsageError."""
-        from convbench.case import Case, parse_options, parse_shape
-
-        return [
-            Case(
-                name,
-                dim=self.dim,
-                options=tuple(parse_options(self.option or ()).items()),
-                batch=1 if self.batch is None else self.batch,
-                size=self.size,
-                shapes=tuple(parse_shape(shape) for shape in self.shape or ()),
-                device=self.device,
-                weights=None if self.weights is None else str(self.weights),
-                pretrained=self.pretrained,
-                seed=self.seed,
-            )
-            for name in expand_targets(targets)
-        ]
+        shared = ("dim", "option", "size", "batch", "shape", "device", "weights", "pretrained", "seed")
+        flags = CaseFlags(**{name: getattr(self, name) for name in shared})
+        return [flags.case(name) for name in expand_targets(targets)]
 
     def settings(self) -> list[ErfSettings]:
         """How the fields are measured, once for each depth. Raises UsageError."""
         from convbench.measures.erf import ErfSettings, inputs_from
 
-        chosen: dict[str, Any] = {
-            name: getattr(self, name)
-            for name in (
-                "samples",
-                "seeds",
-                "statistic",
-                "probe",
-                "layer",
-                "layer_scale",
-                "precision",
-                "dtype",
-            )
-        }
+        own = ("samples", "seeds", "statistic", "probe", "layer", "layer_scale", "precision", "dtype", "mode", "seed")
+        chosen: dict[str, Any] = {name: getattr(self, name) for name in own}
         if self.weights is not None or self.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
-        chosen |= {"mode": self.mode, "evaluation": "full" if self.full else "auto", "inputs": inputs_from(self.inputs)}
-        return [ErfSettings(**chosen, seed=self.seed, depth=depth) for depth in dict.fromkeys(self.depth or [1])]
+        chosen |= {"evaluation": "full" if self.full else "auto", "inputs": inputs_from(self.inputs)}
+        return [ErfSettings(**chosen, depth=depth) for depth in dict.fromkeys(self.depth or [1])]
 
 
 _PLOT_EXAMPLES = """\b

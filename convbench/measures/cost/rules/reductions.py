@@ -5,7 +5,7 @@ A reduction accumulates from its neutral element, as a multiply–accumulate doe
 
 from __future__ import annotations
 
-from math import inf
+from math import inf, log2, prod
 
 from convbench.measures.cost.amount import Amount, Shape, first_shape
 from convbench.measures.cost.table import Kind, rule
@@ -92,43 +92,29 @@ def pairwise_distance_backward(grad: Shape, a: Shape, *_: object, out: object) -
     return Amount(other_flops=4 * grad.numel() * a[-1])
 
 
-def _fft(result: int, length: int, real: bool) -> int:
+def _fft(points: Shape, dims: list[int], real: bool) -> int:
     """5·N·log₂ n for a complex transform of length n over N elements, half of it for a real one; rounded."""
+    length = prod(points[dim] for dim in dims)
     if length < 2:
         return 0
     levels = (length - 1).bit_length() if length & (length - 1) == 0 else None
-    exact = 5 * result * levels if levels is not None else round(5 * result * _log2(length))
+    exact = 5 * points.numel() * levels if levels is not None else round(5 * points.numel() * log2(length))
     return exact // 2 if real else exact
-
-
-def _log2(value: int) -> float:
-    from math import log2
-
-    return log2(value)
 
 
 @rule("aten::_fft_c2c", kind=Kind.ELEMENTWISE)
 def complex_fft(x: Shape, dims: list[int], *_: object, out: Shape) -> Amount:
     """5·N·log₂ n (the radix-2 count, the convention of FFT benchmarks)."""
-    length = 1
-    for dim in dims:
-        length *= x[dim]
-    return Amount(other_flops=_fft(x.numel(), length, real=False))
+    return Amount(other_flops=_fft(x, dims, real=False))
 
 
 @rule("aten::_fft_r2c", kind=Kind.ELEMENTWISE)
 def real_fft(x: Shape, dims: list[int], *_: object, out: Shape) -> Amount:
     """Half the complex count."""
-    length = 1
-    for dim in dims:
-        length *= x[dim]
-    return Amount(other_flops=_fft(x.numel(), length, real=True))
+    return Amount(other_flops=_fft(x, dims, real=True))
 
 
 @rule("aten::_fft_c2r", kind=Kind.ELEMENTWISE)
 def inverse_real_fft(x: Shape, dims: list[int], *_: object, out: Shape) -> Amount:
     """Half the complex count."""
-    length = 1
-    for dim in dims:
-        length *= out[dim]
-    return Amount(other_flops=_fft(out.numel(), length, real=True))
+    return Amount(other_flops=_fft(out, dims, real=True))
