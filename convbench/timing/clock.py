@@ -106,19 +106,19 @@ def collector_off() -> Iterator[None]:
         gc.unfreeze()
 
 
-def fault_cost_ns(pages: int = 1024) -> float:
+def fault_cost_ns(pages: int = 1024, now_ns: Callable[[], int] = perf_counter_ns) -> float:
     """What one page fault costs on this machine: the time to touch fresh anonymous memory, page by page."""
     import mmap
 
     with mmap.mmap(-1, pages * mmap.PAGESIZE) as memory:
         offsets = range(0, pages * mmap.PAGESIZE, mmap.PAGESIZE)
-        start = perf_counter_ns()
+        start = now_ns()
         for offset in offsets:
             memory[offset] = 1
-        fresh = perf_counter_ns()
+        fresh = now_ns()
         for offset in offsets:
             memory[offset] = 2
-        again = perf_counter_ns()
+        again = now_ns()
     return max(0.0, ((fresh - start) - (again - fresh)) / pages)
 
 
