@@ -34,4 +34,4 @@ def contribution(gradient: Tensor, statistic: Statistic) -> Tensor:
         value = gradient.double().square_()
     else:
         value = gradient.relu_()
-    return value.sum(dim=1, dtype=torch.float64)
+    return value.sum(dim=1, dtype=torch.promote_types(value.dtype, torch.float32)).double()

@@ -16,7 +16,7 @@ from convbench.measures.erf.interval import assess, pooled_weights, precise_enou
 from convbench.measures.erf.metrics import Ruler
 from convbench.measures.erf.replknet import replknet_figures
 from convbench.measures.erf.result import Box, Erf, Floats
-from convbench.measures.erf.samples import GroupedMaps, draw, ones_are_cancelled
+from convbench.measures.erf.samples import GroupedMaps, draw
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.shadow import zero_weights
 from convbench.measures.erf.target import Target
@@ -59,11 +59,12 @@ def measure_erf(
 def _measure(target: Target) -> Erf:
     settings, precision = target.settings, target.settings.precision or 0.0
     maps = GroupedMaps(target.initialisations, target.samples)
+    is_cancelled = False
     for samples in _rounds(target):
         for initialisation in range(target.initialisations):
             module, warnings = target.module(initialisation)
             view = look(target, module)
-            draw(target, view, initialisation, samples, maps)
+            is_cancelled |= draw(target, view, initialisation, samples, maps)
         groups, labels = maps.groups()
         if not groups.any():
             raise EmptyMapError(_why_empty(module))
@@ -101,7 +102,7 @@ def _measure(target: Target) -> Erf:
         inputs=settings.inputs.description,
         method=view.method,
         reason=view.reason,
-        warnings=(*warnings, *_doubts(target, view)),
+        warnings=(*warnings, *_doubts(target, view, is_cancelled)),
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
     )
 
@@ -116,7 +117,7 @@ def _rounds(target: Target) -> list[range]:
     return rounds
 
 
-def _doubts(target: Target, view: View) -> list[str]:
+def _doubts(target: Target, view: View, is_cancelled: bool) -> list[str]:
     """What else a reader must be told."""
     settings = target.settings
     doubts = []
@@ -124,7 +125,7 @@ def _doubts(target: Target, view: View) -> list[str]:
         doubts.append(f"the output is pooled to class scores: probed at {view.layer}, the last feature map")
     if target.samples < settings.samples:
         doubts.append(f"{settings.samples} samples asked for, {settings.inputs.description} holds {target.samples}")
-    if settings.probe == "ones" and settings.mode == "convbench" and ones_are_cancelled(target, view):
+    if is_cancelled:
         doubts.append(
             "the sum over output channels is cancelled by a normalisation over them, which leaves rounding noise: "
             "probe with signs"

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from convbench.errors import TargetError
 
-_IMMUTABLE = (int, float, str, bool, type(None), FunctionType)
+_IMMUTABLE = frozenset({int, float, str, bool, type(None), FunctionType})
 UNTRAINED_SCALE = 1e-4
 """A layer scale whose entries all are this small has not been trained; LayerScale starts at 1e-6 to 1e-4."""
 
@@ -48,10 +48,11 @@ def _copied(module: nn.Module) -> nn.Module:
 
 
 def _attribute(value: Any, memo: dict[int, Any]) -> Any:
-    if isinstance(value, _IMMUTABLE):
+    kind = type(value)
+    if kind in _IMMUTABLE or (kind is tuple and all(type(item) in _IMMUTABLE for item in value)):
         return value
-    if type(value) in (dict, OrderedDict):
-        return type(value)((name, _attribute(item, memo)) for name, item in value.items())
+    if kind in (dict, OrderedDict):
+        return kind((name, _attribute(item, memo)) for name, item in value.items()) if value else kind()
     if isinstance(value, Tensor) and id(value) not in memo:
         # A buffer, or the computed weight that old-style weight normalisation keeps and deepcopy refuses.
         memo[id(value)] = value.detach().clone()

@@ -55,7 +55,14 @@ class Target:
             warnings.append(
                 "bfloat16 rounds every operator to 8 bits: a deep network's map can move by tens of per cent"
             )
-        return module.to(device=self.device, dtype=self.dtype), warnings
+        return self._placed(module), warnings
+
+    def _placed(self, module: nn.Module) -> nn.Module:
+        """The module on the device in the dtype; a shadow's parameters are its own, so that the original stays."""
+        wanted = (self.device, self.dtype)
+        if all((tensor.device, tensor.dtype) == wanted for tensor in (*module.parameters(), *module.buffers())):
+            return module
+        return module.to(device=self.device, dtype=self.dtype)
 
     def _copy(self, number: int) -> nn.Module:
         if isinstance(self.build, nn.Module):

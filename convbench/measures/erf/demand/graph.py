@@ -90,12 +90,13 @@ class Call:
     operands: tuple[Operand, ...]
 
     @classmethod
-    def of(cls, operator: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Call:
+    def of(
+        cls, operator: OpOverload, args: tuple[Any, ...], kwargs: Mapping[str, Any], operands: Sequence[Operand]
+    ) -> Call:
         """The call with these arguments."""
         defaults = facts(operator).defaults
         named = {**defaults, **dict(zip(defaults, args, strict=False)), **kwargs}
-        found = tuple(leaf for leaf in leaves((*args, *kwargs.values())) if isinstance(leaf, Operand))
-        return cls(operator, tuple(args), kwargs, named, found)
+        return cls(operator, args, kwargs, named, tuple(operands))
 
     @property
     def name(self) -> str:

@@ -150,18 +150,23 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
         in_place = known.writes
         if in_place:
             operator = _out_of_place(operator, first is not None)
-        values = mapped(self._argument, tuple(kwargs.values()))
-        call = Call.of(operator, mapped(self._argument, args), dict(zip(kwargs, values, strict=True)))
-        numbers = self._add(call)
+        operands: list[Operand] = []
+
+        def seen(argument: Any) -> Any:
+            if not isinstance(argument, Tensor):
+                return argument
+            operands.append(self.operand(argument))
+            return operands[-1]
+
+        places = mapped(seen, args)
+        words = dict(zip(kwargs, mapped(seen, tuple(kwargs.values())), strict=True)) if kwargs else kwargs
+        numbers = self._add(Call.of(operator, places, words, operands))
         if in_place and first is not None:
             first.family[0] += 1
             first.value, first.version = numbers[0], first.family[0]
             return args[0]
         hollows = [self._hollow(number, first.family if first and known.views else [0]) for number in numbers]
         return hollows if known.is_list else hollows[0] if len(hollows) == 1 else tuple(hollows)
-
-    def _argument(self, argument: Any) -> Any:
-        return self.operand(argument) if isinstance(argument, Tensor) else argument
 
     def _add(self, call: Call) -> range:
         """Add the step of a call, or what is known of its outputs where there is no step for it."""
