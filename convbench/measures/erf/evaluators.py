@@ -14,7 +14,7 @@ from convbench.measures.erf.features import FeatureMap
 from convbench.measures.erf.gradient import input_gradient
 from convbench.measures.erf.result import Box
 
-_BATCH_BYTES = 1 << 25
+_BATCH_BYTES = 5 << 26
 _MAX_BATCH = 64
 
 
@@ -62,7 +62,7 @@ class DemandMap:
 
     @classmethod
     def of(cls, recording: Recording, demand: Demand, relu: bool, dtype: torch.dtype) -> DemandMap:
-        """With as many samples at a time as keep what a pass holds within the caches of a processor, about."""
+        """With as many samples at a time as hide the cost of calls and stay below some 300 MiB."""
         size = elements_per_sample(recording, demand) * dtype.itemsize
         return cls(recording, demand, relu, min(max(_BATCH_BYTES // size, 1), _MAX_BATCH))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -12,8 +12,8 @@ from torch import nn
 
 from convbench.errors import EmptyMapError, ShapeError
 from convbench.measures.erf.crop import FieldOutgrown
-from convbench.measures.erf.interval import assess, pooled_weights, precise_enough
-from convbench.measures.erf.metrics import Ruler
+from convbench.measures.erf.interval import Labels, assess, pooled_weights, precise_enough
+from convbench.measures.erf.metrics import Ruler, Sums
 from convbench.measures.erf.replknet import replknet_figures
 from convbench.measures.erf.result import Box, Erf, Floats
 from convbench.measures.erf.samples import GroupedMaps, draw
@@ -51,47 +51,72 @@ def measure_erf(
     target = Target(build, (int(shape[1]), int(shape[2]), int(shape[3])), settings, torch.device(device))
     with _undisturbed(target.device):
         try:
-            return _measure(target)
+            found = sampled(target)
         except FieldOutgrown:
-            return _measure(replace(target, settings=replace(settings, evaluation="full")))
+            found = sampled(replace(target, settings=replace(settings, evaluation="full")))
+        return _result(target, found)
 
 
-def _measure(target: Target) -> Erf:
-    settings, precision = target.settings, target.settings.precision or 0.0
-    maps = GroupedMaps(target.initialisations, target.samples)
-    is_cancelled = False
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """Maps of the samples drawn, and what was probed. samples: per initialisation. view: of the last one."""
+
+    maps: GroupedMaps
+    samples: int
+    view: View
+    warnings: list[str]
+
+
+def sampled(target: Target) -> Sampled:
+    """Draw samples of every initialisation, all or as many as the precision needs.
+
+    Raises EmptyMapError when nothing of the input reaches the output, and FieldOutgrown (see ``crop``).
+    """
+    maps, is_cancelled = GroupedMaps(target.initialisations, target.samples), False
     for samples in _rounds(target):
         for initialisation in range(target.initialisations):
             module, warnings = target.module(initialisation)
             view = look(target, module)
             is_cancelled |= draw(target, view, initialisation, samples, maps)
-        groups, labels = maps.groups()
-        if not groups.any():
+        if not maps.any():
             raise EmptyMapError(_why_empty(module))
-        ruler = Ruler(groups.sum(axis=0), maps.box, target.image, view.centre)
-        sums = ruler.sums(groups)
-        if samples.stop < target.samples and precise_enough(assess(ruler, sums, labels, 0, settings.seed), precision):
+        if samples.stop < target.samples and _is_precise(target, maps, view):
             break
+    return Sampled(maps, samples.stop, view, [*warnings, *_doubts(target, view, is_cancelled)])
+
+
+def _is_precise(target: Target, maps: GroupedMaps, view: View) -> bool:
+    ruler, sums, labels = _measured(target, maps, view)
+    return precise_enough(assess(ruler, sums, labels, 0, target.settings.seed), target.settings.precision or 0.0)
+
+
+def _measured(target: Target, maps: GroupedMaps, view: View) -> tuple[Ruler, Sums, Labels]:
+    """The ruler of a field, what it reads off every group of samples, and the initialisation of each."""
+    groups, labels = maps.groups()
+    ruler = Ruler(groups.sum(axis=0), maps.box, target.image, view.centre)
+    return ruler, ruler.sums(groups), labels
+
+
+def _result(target: Target, found: Sampled) -> Erf:
+    settings, view = target.settings, found.view
+    ruler, sums, labels = _measured(target, found.maps, view)
     wanted = settings.bootstrap > 0 or settings.precision is not None
-    found = assess(ruler, sums, labels, settings.bootstrap, settings.seed, jackknife=wanted)
-    weights = pooled_weights(labels)
-    map_ = np.zeros(target.image)
-    whole = Box.whole(*target.image)
-    map_[maps.box.rows(whole), maps.box.columns(whole)] = np.tensordot(weights, groups, 1)
+    assessment = assess(ruler, sums, labels, settings.bootstrap, settings.seed, jackknife=wanted)
+    map_ = found.maps.pooled(target.image)
     support = _support(map_)
     return Erf(
         map=map_,
-        metrics=found.metrics,
-        uncertainty=found.uncertainty,
-        per_initialisation=found.per_initialisation,
-        profile=ruler.profile(sums.mixed(weights[None])),
+        metrics=assessment.metrics,
+        uncertainty=assessment.uncertainty,
+        per_initialisation=assessment.per_initialisation,
+        profile=ruler.profile(sums.mixed(pooled_weights(labels)[None])),
         position=view.position,
         output_size=view.output_size,
         centre=view.centre,
-        receptive_field=view.receptive_field or _bounded(support, whole),
+        receptive_field=view.receptive_field or _bounded(support, Box.whole(*target.image)),
         field_source=view.field_source,
         support=support,
-        samples=samples.stop,
+        samples=found.samples,
         initialisations=target.initialisations,
         statistic=settings.statistic,
         probe=settings.probe,
@@ -102,7 +127,7 @@ def _measure(target: Target) -> Erf:
         inputs=settings.inputs.description,
         method=view.method,
         reason=view.reason,
-        warnings=(*warnings, *_doubts(target, view, is_cancelled)),
+        warnings=tuple(found.warnings),
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
     )
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from convbench.errors import MeasurementError, TargetError
 from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.gradient import contribution
-from convbench.measures.erf.interval import Labels
+from convbench.measures.erf.interval import Labels, pooled_weights
 from convbench.measures.erf.probe import channel_weights, sample_generator
 from convbench.measures.erf.result import Box, Floats
 from convbench.measures.erf.target import Target
@@ -52,6 +52,18 @@ class GroupedMaps:
         means: Floats = self._sums[filled] / self._counts[filled][:, None, None]
         return means, np.nonzero(filled)[0]
 
+    def any(self) -> bool:
+        """Whether a map is not zero."""
+        return bool(self._sums.any())
+
+    def pooled(self, image: tuple[int, int]) -> Floats:
+        """The mean over initialisations of the mean over samples, on the whole image: (H, W)."""
+        groups, labels = self.groups()
+        whole = Box.whole(*image)
+        map_ = np.zeros(image)
+        map_[self.box.rows(whole), self.box.columns(whole)] = np.tensordot(pooled_weights(labels), groups, 1)
+        return map_
+
     def _start(self, box: Box) -> None:
         affordable = _GROUP_BYTES // (8 * box.height * box.width * self._initialisations)
         self._per_initialisation = min(self._samples, max(affordable, 4))
@@ -73,12 +85,12 @@ def draw(target: Target, view: View, initialisation: int, samples: Sequence[int]
     """
     settings, evaluator = target.settings, view.evaluator
     signs = replace(target, settings=replace(settings, probe="signs"))
-    is_doubtful, is_cancelled = settings.probe == "ones" and settings.mode == "convbench", False
-    for start in range(0, len(samples), evaluator.batch):
-        chunk = samples[start : start + evaluator.batch]
-        pairs = [_sample(target, view, initialisation, sample) for sample in chunk]
-        if is_doubtful and chunk[0] == 0:
-            pairs.append(_sample(signs, view, initialisation, 0))
+    is_doubtful = settings.probe == "ones" and settings.mode == "convbench" and 0 in samples
+    passes = [(target, sample) for sample in samples] + [(signs, 0)] * is_doubtful
+    totals: dict[str, float] = {}
+    for start in range(0, len(passes), evaluator.batch):
+        chunk = passes[start : start + evaluator.batch]
+        pairs = [_sample(probed, view, initialisation, sample) for probed, sample in chunk]
         x = _stacked([pair[0] for pair in pairs]).to(target.device, target.dtype)
         weights = torch.stack([pair[1] for pair in pairs]).to(target.device, target.dtype)
         found = contribution(_gradient(target, view, x, weights), settings.statistic).cpu().numpy()
@@ -87,10 +99,12 @@ def draw(target: Target, view: View, initialisation: int, samples: Sequence[int]
                 f"the gradient of initialisation {initialisation} is not finite ({settings.dtype}): "
                 "check the weights, or measure in float64"
             )
-        is_cancelled |= len(found) > len(chunk) and bool(found[0].sum() < _CANCELLED * found[-1].sum())
-        for sample, map_ in zip(chunk, found, strict=False):
-            maps.add(initialisation, sample, map_, evaluator.box)
-    return is_cancelled
+        for (probed, sample), map_ in zip(chunk, found, strict=True):
+            if sample == 0:
+                totals[probed.settings.probe] = float(map_.sum())
+            if probed is target:
+                maps.add(initialisation, sample, map_, evaluator.box)
+    return is_doubtful and totals["ones"] < _CANCELLED * totals["signs"]
 
 
 def _gradient(target: Target, view: View, x: Tensor, weights: Tensor) -> Tensor:
