@@ -127,8 +127,8 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def _describe(func: Any) -> Operator | None:
-    """The operator's facts; None for questions about a tensor (``prim::device``), which are no operators."""
-    if func.namespace == "prim":
+    """The operator's facts; None for questions about a tensor (``prim::device``) and profilers' marks."""
+    if func.namespace in ("prim", "profiler"):
         return None
     if isinstance(func, torch._ops.OpOverload):
         return Operator.of(func)

@@ -28,17 +28,23 @@ def uncollected() -> Iterator[None]:
 
 @contextmanager
 def isolated() -> Iterator[None]:
-    """Restore, also after an exception, what other code would notice; modes that are active outside do not apply."""
+    """Restore, also after an exception, what other code would notice; modes that are active outside do not apply.
+
+    Transformer layers take the same path in evaluation as in training, whatever the device.
+    """
     generator = torch.get_rng_state()
     python_generator = random.getstate()
     numpy = sys.modules.get("numpy")
     numpy_generator = numpy.random.get_state() if numpy is not None else None
     cuda = torch.cuda.get_rng_state_all() if torch.cuda.is_initialized() else None  # type: ignore[no-untyped-call]
     filters = warnings.filters[:]
+    fast_path = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)  # attention fused over ragged (nested) batches; here all is dense
     try:
         with _without_outer_modes(), torch.inference_mode(False):
             yield
     finally:
+        torch.backends.mha.set_fastpath_enabled(fast_path)
         torch.set_rng_state(generator)
         random.setstate(python_generator)
         if numpy is not None:

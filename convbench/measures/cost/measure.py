@@ -72,6 +72,8 @@ def measure_cost(
         raise UsageError("the module has lazy parameters without a shape: run it once on an input of the right width")
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators it was made from are counted
     tensors = (*tensors_in((tuple(args), dict(kwargs or {}))), *registered)
+    if any(tensor.is_nested for tensor in tensors):
+        raise UsageError("nested tensors have no one shape to count by: pad them to one")
     device_type = _device_type(tensors)
     autocast = autocast or _outer_autocast(device_type)
     request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast, device_type, tensors)

@@ -118,7 +118,7 @@ def price(operator: Operator, args: Sequence[object], kwargs: Mapping[str, objec
         macs=amount.macs,
         sampling_macs=amount.sampling_macs,
         flops=amount.flops,
-        bytes_moved=_traffic(operator, shaped, options, result or targets) + amount.extra_bytes,
+        bytes_moved=_traffic(operator, shaped, options, targets if result is None else result) + amount.extra_bytes,
         padding_macs=amount.padding_macs,
         outputs=tuple(shapes_in(result)),
     )

@@ -26,9 +26,10 @@ zero_cost(
         "resize_as set_ _unsafe_view unsafe_split unsafe_split_with_sizes _reshape_alias _conj _neg_view lift "
         "lift_fresh _nested_tensor_size is_same_size _assert_async _assert_tensor_metadata sym_size sym_numel "
         "sym_stride sym_storage_offset sym_is_contiguous _functional_assert_async _version is_pinned "
-        "record_stream alias _assert_scalar _functional_assert_scalar sym_constrain_range "
-        "sym_constrain_range_for_size _functional_sym_constrain_range _functional_sym_constrain_range_for_size "
-        "_make_dep_token squeeze_ unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
+        "record_stream alias _linalg_check_errors _has_same_storage_numel _efficientzerotensor _assert_scalar "
+        "_functional_assert_scalar sym_constrain_range sym_constrain_range_for_size "
+        "_functional_sym_constrain_range _functional_sym_constrain_range_for_size _make_dep_token squeeze_ "
+        "unsqueeze_ t_ transpose_ as_strided_ swapaxes_ swapdims_ detach_"
     ),
     reads=Reads.NOTHING,
     writes=False,
@@ -114,7 +115,7 @@ def embedding_bag(
     return Amount(other_flops=each * indices.numel() * weight[-1] + (out[0].numel() if mode == 1 else 0))
 
 
-@rule("aten::_embedding_bag_dense_backward", kind=Kind.ELEMENTWISE)
+@rule("aten::_embedding_bag_dense_backward", "aten::_embedding_bag_backward", kind=Kind.ELEMENTWISE)
 def embedding_bag_backward(grad: Shape, indices: Shape, *_: object, out: object) -> Amount:
     """Every row picked receives its bag's gradient, scaled: a product and a sum an element."""
     return Amount(other_flops=2 * indices.numel() * grad[-1])

@@ -9,7 +9,7 @@ from __future__ import annotations
 from math import prod
 
 from convbench.measures.cost.amount import Amount, Shape
-from convbench.measures.cost.table import rule
+from convbench.measures.cost.table import UncountedCallError, rule
 
 # Interpolation modes of ATen: 0 bilinear, 1 nearest, 2 bicubic. Neighbours of a position in two dimensions:
 _NEIGHBOURS = {0: 4, 1: 0, 2: 16}
@@ -96,3 +96,32 @@ def deformable_convolution_backward(
         sampling_macs=(4 + 8 + 4) * columns,
         other_flops=2 * columns * use_mask + offset.numel() // 2 * _DEFORMED_POSITION + grad.numel(),
     )
+
+
+def _samples(regions: Shape, height: int, width: int, ratio: int) -> int:
+    """Positions sampled in all regions; a ratio that is not given depends on each region's size."""
+    if ratio <= 0:
+        raise UncountedCallError
+    return regions[0] * height * width * ratio**2
+
+
+@rule("torchvision::roi_align")
+def region_pooling(
+    _x: Shape, regions: Shape, _scale: float, height: int, width: int, ratio: int, *_: object, out: Shape
+) -> Amount:
+    """Each bin averages ratio² bilinear samples of four neighbours; the samples are summed and divided."""
+    samples = _samples(regions, height, width, ratio)
+    return Amount(
+        sampling_macs=4 * ratio**2 * out.numel(),
+        other_flops=(ratio**2 + 1) * out.numel() + samples * _DEFORMED_POSITION,
+    )
+
+
+@rule("torchvision::_roi_align_backward")
+def region_pooling_backward(
+    grad: Shape, regions: Shape, _scale: float, height: int, width: int, _batch: int, _channels: int, _rows: int,
+    _columns: int, ratio: int, *_: object, out: Shape,
+) -> Amount:  # fmt: skip
+    """Each gradient is divided and spread over the neighbours of its samples."""
+    samples = _samples(regions, height, width, ratio)
+    return Amount(sampling_macs=4 * ratio**2 * grad.numel(), other_flops=grad.numel() + samples * _DEFORMED_POSITION)
