@@ -113,10 +113,11 @@ def fvcore_counts(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[s
     fvcore traces with TorchScript, which is deprecated; everything that depends on it is in this function.
     Raises whatever the tracer raises; UsageError for keyword arguments, which fvcore does not take.
     """
-    from fvcore.nn import FlopCountAnalysis
-
     if kwargs:
         raise UsageError("fvcore takes positional arguments only")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # its own use of deprecated parts of torch, once imported
+        from fvcore.nn import FlopCountAnalysis
     loggers = [logging.getLogger(name) for name in ("fvcore", "fvcore.nn.jit_analysis")]
     levels = [logger.level for logger in loggers]
     try:
