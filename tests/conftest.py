@@ -3,6 +3,18 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from pathlib import Path
+
+import pytest
 
 # The suite runs one process a core. Two thread pools that share two cores wait for each other, up to 40 times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+@pytest.fixture
+def own_device_locks(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a test not wait for what is measured on this machine in earnest, or in another test."""
+    folder: Path = tmp_path_factory.mktemp("locks")
+    monkeypatch.setenv("TMPDIR", str(folder))
+    monkeypatch.setattr(tempfile, "tempdir", None)

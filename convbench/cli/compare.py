@@ -9,7 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
+from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
 from convbench.report.files import check_outputs
@@ -54,7 +54,7 @@ def compare(
     plan = Plan(measures, strict=strict, latency=settings)
     since = start(output)
     interrupted = False
-    with progress() as tell:
+    with measuring(cases[0], measures) as tell:
         try:
             outcomes = compare_cases(cases, index, plan, tell)
         except Interrupted as stop:

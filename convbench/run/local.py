@@ -7,24 +7,20 @@ pipes, which they write to between cases only.
 
 from __future__ import annotations
 
-import getpass
 import os
 import signal
-import tempfile
 import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.records import Record, format_options, format_shapes, timestamp
+from convbench.run.device_lock import device_lock, physical_device
 from convbench.run.events import Ended, Event, Finished, Post, Said, Started
 from convbench.run.process import Worker, WorkerCrash, WorkerTimeout
 from convbench.run.task import Task
@@ -33,7 +29,6 @@ JOB = "convbench.run.job:run"
 
 _START_LIMIT_S = 600.0
 _STOP_LIMIT_S = 10.0
-_LOCK_LOOKS_S = 1.0  # a sweep that waits for a device must not disturb the one that measures on it
 
 
 class LocalRunner:
@@ -95,39 +90,6 @@ def _phases(tasks: Sequence[Task]) -> Iterator[dict[str, list[Task]]]:
             yield phase
 
 
-def physical_device(case: Case) -> str:
-    """The device that the case occupies: ``cuda`` is the first one that this process may see."""
-    kind, _, index = case.device.partition(":")
-    if kind in ("cpu", "meta"):
-        return kind
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""
-    names = visible.split(",") if visible else []
-    place = int(index or 0)
-    return f"{kind}:{names[place] if place < len(names) else place}"
-
-
-@contextmanager
-def device_lock(device: str, stopping: threading.Event, post: Post) -> Iterator[bool]:
-    """Hold ``device`` against every other sweep of this user on this machine; False if stopped while waiting."""
-    folder = Path(tempfile.gettempdir()) / f"convbench-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
-    told = False
-    while not stopping.is_set():
-        try:
-            lock.acquire(timeout=0)
-            break
-        except Timeout:
-            if not told:
-                post(Said(f"waiting for {device}: another sweep is measuring on it"))
-            told = True
-            stopping.wait(_LOCK_LOOKS_S)
-    try:
-        yield lock.is_locked
-    finally:
-        lock.release()
-
-
 class Lane(threading.Thread):
     """One device and its tasks. ``error``: what ended it early, other than being stopped.
 
@@ -153,7 +115,7 @@ class Lane(threading.Thread):
             if self._device == "meta":
                 self._measure()
             else:
-                with device_lock(self._device, self._stopping, self._post) as held:
+                with device_lock(self._device, self._tell, self._stopping) as held:
                     if held:
                         self._measure()
         except BaseException as error:  # told by the sweep's own thread
@@ -178,6 +140,9 @@ class Lane(threading.Thread):
                 finally:
                     with self._handover:
                         self._worker = None
+
+    def _tell(self, text: str) -> None:
+        self._post(Said(text))
 
     def _hear(self, event: Event) -> None:
         if self._stopping.is_set():

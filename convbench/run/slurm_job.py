@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import socket
-import threading
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -14,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from convbench.records import Record, timestamp
+from convbench.run.device_lock import device_lock, physical_device
 from convbench.run.events import Event, Finished
-from convbench.run.local import device_lock, measure_in, physical_device, stated_record
+from convbench.run.local import measure_in, stated_record
 from convbench.run.process import Worker, WorkerCrash
 from convbench.run.task import Task
 
@@ -52,7 +52,7 @@ class MeasureTask:
         if place.exists():
             return
         events: list[Event] = []
-        with device_lock(physical_device(task.case), threading.Event(), events.append), Worker() as worker:
+        with device_lock(physical_device(task.case), lambda _: None), Worker() as worker:
             try:
                 measure_in(worker, [task], self.timeout_s, node_name(), events.append, blameless=_FROM_SLURM)
             except WorkerCrash:

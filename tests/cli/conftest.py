@@ -25,6 +25,10 @@ class Result:
 Cli = Callable[..., Result]
 
 
+@pytest.fixture(autouse=True)
+def _own_device_locks(own_device_locks: None) -> None: ...
+
+
 @pytest.fixture
 def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cli:
     """``cli("profile", "MRFA")`` in an empty working directory."""

@@ -15,8 +15,9 @@ import pytest
 
 from convbench.case import Case
 from convbench.records import Record
-from convbench.run.events import Ended, Event, Finished, Said, Started
-from convbench.run.local import LocalRunner, _phases, device_lock, physical_device
+from convbench.run.device_lock import device_lock, physical_device
+from convbench.run.events import Ended, Event, Finished, Started
+from convbench.run.local import LocalRunner, _phases
 from convbench.run.store import Store
 from convbench.run.sweep import carry_out
 from convbench.run.task import Task
@@ -96,31 +97,30 @@ def test_stopping_ends_the_worker_at_once(tmp_path: Path) -> None:
 
 def test_devices_under_one_lock_take_turns() -> None:
     code = (
-        "import sys, threading\nfrom convbench.run.local import device_lock\n"
-        "with device_lock('cpu-of-the-test', threading.Event(), print): print('held', flush=True); sys.stdin.read()"
+        "import sys\nfrom convbench.run.device_lock import device_lock\n"
+        "with device_lock('cpu-of-the-test', print): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         assert other.stdout is not None
         assert other.stdin is not None
         other.stdout.readline()
-        said: list[Event] = []
+        said: list[str] = []
         threading.Timer(0.3, other.stdin.close).start()
         begun = time.monotonic()
-        with device_lock("cpu-of-the-test", threading.Event(), said.append) as held:
+        with device_lock("cpu-of-the-test", said.append) as held:
             waited = time.monotonic() - begun
             assert held
         assert waited >= 0.3
-        assert [type(event) for event in said] == [Said]
-        assert "waiting for cpu-of-the-test" in said[0].text  # type: ignore[union-attr]
+        assert said == ["waiting for cpu-of-the-test: another convbench is measuring on it"]
         other.wait(10)
 
 
 def test_waiting_for_a_device_can_be_stopped() -> None:
     stopping = threading.Event()
-    with device_lock("cpu-of-another-test", threading.Event(), print) as first:
+    with device_lock("cpu-of-another-test", print) as first:
         assert first
         threading.Timer(0.2, stopping.set).start()
-        with device_lock("cpu-of-another-test", stopping, lambda event: None) as second:
+        with device_lock("cpu-of-another-test", print, stopping) as second:
             assert not second
 
 
