@@ -34,7 +34,7 @@ def report(
         list[Path],
         typer.Argument(
             metavar="FILE",
-            help="Saved records, .csv, .json or .parquet; receptive fields, .npz of convbench erf measure.",
+            help="Saved records, .csv, .json, .parquet, or a sweep's .jsonl; receptive fields, .npz of erf measure.",
             show_default=False,
         ),
     ],

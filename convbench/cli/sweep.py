@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,11 +16,8 @@ from convbench.cli.measuring import command
 from convbench.cli.options import Outputs, Targets, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs, write
-from convbench.report.plan_table import duration, plan_summary, plan_table
 
 if TYPE_CHECKING:
-    from convbench.report.document import Report
-    from convbench.run.store import Entry
     from convbench.run.study import Study
     from convbench.run.sweep import Progress, Result
 
@@ -77,7 +74,7 @@ class GridFlags:
     dtypes: Annotated[list[str] | None, _values("--dtype", "float32, float64, bfloat16, float16.")] = None
     autocasts: Annotated[list[str] | None, _values("--autocast", "Autocast dtypes, or none.")] = None
     memory_formats: Annotated[list[str] | None, _values("--memory-format", "contiguous, channels_last.")] = None
-    modes: Annotated[list[str] | None, _values("--mode", "inference, training.")] = None
+    modes: Annotated[list[str] | None, _values("--mode", "inference, training, forward.")] = None
     executions: Annotated[list[str] | None, _values("--execution", "eager, compiled.")] = None
     threads: Annotated[list[str] | None, _values("--threads", "CPU threads of the timed calls.")] = None
     transforms: Annotated[list[str] | None, _values("--transform", "none, refocus, refocus+fuse.")] = None
@@ -244,10 +241,13 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
 def _left(progress: Progress) -> str:
     if progress.left_s is None or progress.done == progress.total:
         return ""
+    from convbench.report.plan_table import duration
+
     return f", about {duration(progress.left_s)} left"
 
 
 def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
+    from convbench.report.stored import stored_report
     from convbench.report.sweep_table import common_conditions, sweep_table
 
     records = result.records
@@ -261,49 +261,14 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
         if result.parting_words:
             note(result.parting_words)
     note(f"records are in {store}")
-    report = _report(result)
+    report = stored_report(result.entries, result.environments, command())
     for path in outputs:
         for written in write(path, report):
             note(f"wrote {written}")
 
 
-def _report(result: Result) -> Report:
-    """The records in the study's order, with the environments they were measured in."""
-    from convbench.report.document import Report
-    from convbench.report.load import join
-
-    by_environment: dict[str | None, list[Entry]] = {}
-    for entry in result.entries:
-        by_environment.setdefault(entry.environment, []).append(entry)
-    if not by_environment:
-        return Report([], command=command())
-    whole = join(
-        [
-            Report(
-                [entry.record for entry in entries],
-                _environment(result.environments.get(digest or "", {}), entries),
-                command=command(),
-            )
-            for digest, entries in by_environment.items()
-        ]
-    )
-    return whole if whole.sources else replace(whole, records=result.records)
-
-
-def _environment(values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
-    """The environment record of cases that were measured in one environment, at different times."""
-    during = [entry.during for entry in entries if entry.during]
-    if not values or not during:
-        return dict(values)
-    return {
-        **values,
-        "start": min((part["start"] for part in during), key=lambda moment: str(moment["utc"])),
-        "end": max((part["end"] for part in during), key=lambda moment: str(moment["utc"])),
-        "sources": {entry.record.target: entry.during["source"] for entry in entries if entry.during},
-    }
-
-
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:
+    from convbench.report.plan_table import plan_summary, plan_table
     from convbench.run.store import Contents, read_store
     from convbench.run.survey import estimate
     from convbench.run.sweep import missing

@@ -1,4 +1,7 @@
-"""Saved reports read back: .csv, .json and .parquet into records, .npz into receptive fields. Imports no torch."""
+"""Saved reports read back: .csv, .json, .parquet and a sweep's .jsonl into records, .npz into receptive fields.
+
+Imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -148,6 +151,16 @@ def _load_parquet(path: Path) -> Report:
     return _from_content(path, {**about, "records": table.to_pylist()})
 
 
+def _load_store(path: Path) -> Report:
+    from convbench.report.stored import stored_report
+    from convbench.run.store import read_store
+
+    held = read_store(path)
+    if held.unreadable:
+        raise UsageError(f"{path}, line {held.unreadable[0]}: no line of a sweep's store")
+    return stored_report(held.entries.values(), held.environments, origin=path.name)
+
+
 def _load_npz(path: Path) -> Report:
     from convbench.report.fields import load_fields
 
@@ -216,5 +229,6 @@ _LOADERS: dict[str, Callable[[Path], Report]] = {
     ".csv": _load_csv,
     ".json": _load_json,
     ".parquet": _load_parquet,
+    ".jsonl": _load_store,
     ".npz": _load_npz,
 }

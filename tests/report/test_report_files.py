@@ -224,7 +224,7 @@ def test_a_table_that_went_through_a_spreadsheet_is_read(tmp_path: Path) -> None
         ),
         ("a.parquet", "no", r"a.parquet: not Parquet"),
         ("a.npz", "no", r"a.npz holds no receptive fields"),
-        ("a.html", "", r"a.html: saved records are read from .csv, .json, .parquet, .npz, not from '.html'"),
+        ("a.html", "", r"a.html: saved records are read from .csv, .json, .parquet, .jsonl, .npz, not from '.html'"),
         ("none.csv", None, r"none.csv cannot be read: No such file"),
     ],
 )

@@ -13,6 +13,7 @@ import pytest
 
 from convbench.errors import OutputError, UsageError
 from convbench.records import Record
+from convbench.report.load import load
 from convbench.run.store import Store, read_store
 
 ENVIRONMENT = {"cpu": {"model": "x", "cores": 2}, "torch": "2"}
@@ -144,3 +145,23 @@ def test_places_that_cannot_be_written_or_read(tmp_path: Path) -> None:
         pass
     with pytest.raises(UsageError, match="cannot be read: No such file"):
         read_store(tmp_path / "none.jsonl")
+
+
+def test_a_report_is_read_from_a_store_even_while_its_last_line_is_torn(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path, range(3))
+    with path.open("ab") as torn:
+        torn.write(b'{"key": "key3", "record"')
+    report = load(path)
+    assert [record.params for record in report.records] == [0, 1, 2]
+    assert report.environment == ENVIRONMENT
+    fill(path, [4], {**ENVIRONMENT, "torch": "3"})
+    assert [[record.params for record in part.records] for part in load(path).parts] == [[0, 1, 2], [4]]
+
+
+def test_a_report_of_something_else_names_the_line(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path, [0])
+    path.write_text(path.read_text() + "no record\n")
+    with pytest.raises(UsageError, match=r"s\.jsonl, line 3: no line of a sweep's store"):
+        load(path)
