@@ -30,6 +30,7 @@ class Entry:
 
     ``target`` is ``"module:attribute"`` of a class or factory, or the factory itself where it was registered at run
     time. A block's factory is ``f(dim, **options)``, a network's ``f(num_classes, in_chans, **options)``.
+    ``size``: height and width of its input unless asked otherwise, where the usual 56 or 224 does not suit it.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Entry:
     paper: str = ""
     arxiv: str = ""
     year: int | None = None
+    size: int | None = None
     origin: str = ""
 
     def __post_init__(self) -> None:
@@ -81,14 +83,16 @@ def register(
     paper: str = "",
     arxiv: str = "",
     year: int | None = None,
+    size: int | None = None,
 ) -> None:
     """Add a target under ``name`` for this process.
 
     target: ``"module:attribute"`` or a callable: ``f(dim, **options) -> nn.Module`` of a block,
     ``f(num_classes, in_chans, **options) -> nn.Module`` of a network.
+    size: height and width of its input unless asked otherwise, where 56 or 224 does not suit it.
     Raises UsageError when the name is taken, saying by whom.
     """
-    entry = Entry(name, kind, target, summary, paper, arxiv, year, origin="convbench.register")
+    entry = Entry(name, kind, target, summary, paper, arxiv, year, size, origin="convbench.register")
     taken = entries().get(name.lower())
     if taken is not None:
         raise UsageError(f"{name!r} is already registered by {taken.origin}; register yours under another name")

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
 from convbench.devices import require_device, torch_dtype
-from convbench.errors import OptionError, TargetError, UsageError
+from convbench.errors import OptionError, TargetError, UsageError, WeightsError
 from convbench.registry import Kind, resolve
 from convbench.targets import bind_options, kind_of, load_factory
 
@@ -46,6 +46,11 @@ class Subject:
     def training(self) -> bool:
         """Whether one call is a training step: forward and backward."""
         return self.case.mode == "training"
+
+    @property
+    def records_gradients(self) -> bool:
+        """Whether one call records what a backward pass would need: a training step, or its forward half."""
+        return self.case.mode != "inference"
 
     @property
     def input_grad(self) -> bool:
@@ -81,7 +86,7 @@ class Blueprint:
         module = module.to(device=device, dtype=torch_dtype(self.case.dtype))
         if self.case.memory_format == "channels_last":
             module = module.to(memory_format=torch.channels_last)
-        return module.train(self.case.mode == "training")
+        return module.train(self.case.mode != "inference")
 
     def shapes(self) -> tuple[Shape, ...]:
         """Shapes of the inputs: as the case gives them, or (batch, channels, size, size)."""
@@ -181,20 +186,40 @@ def blueprint(case: Case) -> Blueprint:
     factory = load_factory(reference)
     kind = kind_of(reference, factory)
     options = bind_options(reference.name, factory, kind, case)
+    if reference.entry is not None and case.size is None and not case.shapes:
+        case = replace(case, size=reference.entry.size)
     return Blueprint(case, reference.name, kind, options, lambda: factory(**options))
 
 
 def _prepare(module: nn.Module, case: Case) -> nn.Module:
-    """Apply the checkpoint and the transformations that the case asks for."""
-    if case.weights is not None:
-        from convbench.checkpoint import load_weights
+    """Apply the checkpoint and the transformations that the case asks for.
 
-        load_weights(module, Path(case.weights))
+    The checkpoint may be of the target as it is built or of what a transformation makes of it: it is loaded at the
+    first point where it fits.
+    """
+    misfit = _misfit(module, case.weights)
     for transform in case.transforms:
         from convbench.transforms import apply_transform
 
         module = apply_transform(module, transform)
+        if misfit is not None and _misfit(module, case.weights) is None:
+            misfit = None
+    if misfit is not None:
+        raise misfit
     return module
+
+
+def _misfit(module: nn.Module, weights: str | None) -> WeightsError | None:
+    """Load the checkpoint, if there is one; why it does not fit, if so."""
+    if weights is None:
+        return None
+    from convbench.checkpoint import load_weights
+
+    try:
+        load_weights(module, Path(weights))
+    except WeightsError as error:
+        return error
+    return None
 
 
 def _call(name: str, construct: Callable[[], nn.Module], device: str) -> nn.Module:

@@ -49,6 +49,10 @@ _PAPERS: dict[str, tuple[str, str, int]] = {
 }
 
 
+# Inputs that the usual 56 and 224 would not suit: these networks align corners on grids of 8n + 1.
+_SIZES = {"pyconvsegnet": 225}
+
+
 def _entry(name: str, kind: str, target: str, family: str, summary: str) -> Entry:
     paper, arxiv, year = _PAPERS[family]
     return {
@@ -59,6 +63,7 @@ def _entry(name: str, kind: str, target: str, family: str, summary: str) -> Entr
         "paper": paper,
         "arxiv": arxiv,
         "year": year,
+        "size": _SIZES.get(name.partition("_")[0]),
     }
 
 

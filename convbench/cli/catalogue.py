@@ -133,5 +133,6 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "paper": entry.paper,
         "arxiv": entry.arxiv,
         "year": entry.year,
+        "size": entry.size,
         "origin": entry.origin,
     }

@@ -26,7 +26,7 @@ def test_names_are_unique_whatever_their_case() -> None:
 
 def test_every_entry_has_the_fields_of_an_entry() -> None:
     for entry in ENTRIES:
-        assert entry.keys() == {"name", "kind", "target", "summary", "paper", "arxiv", "year"}
+        assert entry.keys() == {"name", "kind", "target", "summary", "paper", "arxiv", "year", "size"}
         assert entry["kind"] in ("block", "network")
         assert isinstance(entry["year"], int)
 

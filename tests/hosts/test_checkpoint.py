@@ -300,3 +300,20 @@ class TestTargets:
         case = Case("torchvision:resnet18", weights=str(path), transforms=("refocus",))
         refocused = blueprint(case).module().state_dict()
         assert all(torch.equal(refocused[key], value) for key, value in baseline.state_dict().items())
+
+    @pytest.mark.parametrize("saved_after", [("refocus",), ("refocus", "fuse")])
+    def test_a_checkpoint_of_what_a_transformation_makes_is_loaded_after_it(
+        self, tmp_path: Path, saved_after: tuple[str, ...]
+    ) -> None:
+        path = tmp_path / "weights.pth"
+        trained = blueprint(Case("torchvision:resnet18", seed=3, transforms=saved_after)).module()
+        torch.save(trained.state_dict(), path)
+        loaded = blueprint(Case("torchvision:resnet18", weights=str(path), transforms=("refocus", "fuse"))).module()
+        fused = blueprint(Case("torchvision:resnet18", seed=3, transforms=("refocus", "fuse"))).module()
+        torch.testing.assert_close(loaded.state_dict(), fused.state_dict())
+
+    def test_a_checkpoint_that_fits_at_no_point_is_refused(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.pth"
+        torch.save(build("MRFA", 8).state_dict(), path)
+        with pytest.raises(WeightsError, match="does not fit ResNet"):
+            blueprint(Case("torchvision:resnet18", weights=str(path), transforms=("refocus",))).module()
