@@ -122,12 +122,12 @@ def plot(
 
     paths = output or [Path("erf.png")]
     _check(paths, _PICTURES)
-    fields, failed = _measure(flags, targets)
+    fields, code = _measure(flags, targets)
     for path in paths if fields else ():
         draw_erf(fields, path)
         note(f"drew {path}")
         out().print(str(path), markup=False)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(code)
 
 
 _MEASURE_EXAMPLES = """\b
@@ -149,11 +149,11 @@ def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     from convbench.report.erf_table import measure_table
 
     _check(output or (), _TABLES)
-    fields, failed = _measure(flags, targets)
+    fields, code = _measure(flags, targets)
     if fields:
         print_table(measure_table(fields))
     _save(output, fields)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(code)
 
 
 _COMPARE_EXAMPLES = """\b
@@ -170,11 +170,11 @@ def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     from convbench.report.erf_table import compare_table
 
     _check(output or (), _TABLES)
-    fields, failed = _measure(flags, targets)
+    fields, code = _measure(flags, targets)
     if fields:
         print_table(compare_table(fields))
     _save(output, fields)
-    raise typer.Exit(3 if failed else 0)
+    raise typer.Exit(code)
 
 
 def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
@@ -187,10 +187,10 @@ def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
         check_writable(path)
 
 
-def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], bool]:
-    """The fields that could be measured, and whether any could not; Ctrl-C keeps those that were complete."""
+def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], int]:
+    """The fields that could be measured, and the exit code; Ctrl-C keeps those that were complete."""
     from convbench.devices import require_device
-    from convbench.measures.erf import measure_erf
+    from convbench.measures.erf import NOTHING_TO_RAISE, measure_erf
     from convbench.report.erf_plot import LabelledErf
     from convbench.subject import blueprint
 
@@ -199,7 +199,7 @@ def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[Label
     require_device(flags.device)
     wanted = [(blueprint(case), settings) for case in flags.cases(targets) for settings in flags.settings()]
     fields: list[LabelledErf] = []
-    failed = False
+    code = 0
     with progress() as tell:
         for plan, settings in wanted:
             tell(f"{plan.name}: {len(fields) + 1} of {len(wanted)}")
@@ -208,19 +208,23 @@ def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[Label
                 erf = measure_erf(build, plan.shapes()[0], settings, device=plan.case.device)
             except KeyboardInterrupt:
                 fail(f"interrupted; {len(fields)} of {len(wanted)} receptive fields are complete")
-                return fields, True
+                code = 130
+                break
             except ConvbenchError as error:
                 if len(wanted) == 1:
                     raise
                 warn(f"{plan.name}: {error}")
-                failed = True
+                code = 3
                 continue
             fields.append(LabelledErf(plan.name, erf))
             for message in erf.warnings:
-                warn(f"{plan.name}: {message}")
+                if message != NOTHING_TO_RAISE:
+                    warn(f"{plan.name}: {message}")
             if erf.reason is not None:
                 note(f"{plan.name}: computed on the whole image: {erf.reason}")
-    return fields, failed
+    if fields and all(NOTHING_TO_RAISE in field.erf.warnings for field in fields):
+        warn(NOTHING_TO_RAISE)
+    return fields, code
 
 
 def _save(paths: Sequence[Path] | None, fields: Sequence[LabelledErf]) -> None:

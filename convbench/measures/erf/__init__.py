@@ -5,8 +5,10 @@ from convbench.measures.erf.measure import measure_erf
 from convbench.measures.erf.metrics import measure_map
 from convbench.measures.erf.result import Box, Erf, ErfMetrics, Interval, RadialProfile, RepLKNetFigures, Uncertainty
 from convbench.measures.erf.settings import ErfSettings
+from convbench.measures.erf.target import NOTHING_TO_RAISE
 
 __all__ = [
+    "NOTHING_TO_RAISE",
     "Box",
     "Erf",
     "ErfMetrics",

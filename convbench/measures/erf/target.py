@@ -12,6 +12,8 @@ from convbench.devices import torch_dtype
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.shadow import raise_scales, shadow, untrained_scales
 
+NOTHING_TO_RAISE = "no untrained layer scale to raise"
+
 
 @dataclass(frozen=True, slots=True)
 class Target:
@@ -76,7 +78,7 @@ class Target:
         names = untrained_scales(module) if value is None else raise_scales(module, value)
         shown = ", ".join(names[:3]) + (f" and {len(names) - 3} more" if len(names) > 3 else "")
         if value is not None:
-            return [f"layer scales raised to {value:g}: {shown}" if names else "no untrained layer scale to raise"]
+            return [f"layer scales raised to {value:g}: {shown}" if names else NOTHING_TO_RAISE]
         if names:
             return [
                 f"untrained layer scales (all entries ≤ 1e-4) hide what they scale: {shown}. "
