@@ -19,6 +19,7 @@ class Order:
     cases: by their index in the comparison, the baseline first. baseline: its index, or None where it has failed:
     then the first case has the control, and there are no ratios.
     budget_s: time for one block in this process, warm-up included; the control is not counted as a block.
+    shuffled: whether to build the cases in random order instead of the baseline and its control first.
     precision, margin: as in `convbench.measures.latency.LatencySettings`.
     """
 
@@ -32,6 +33,7 @@ class Order:
     cache: Cache
     kernels: bool
     beacon: Path | None
+    shuffled: bool = False
 
     def to_request(self) -> dict[str, Any]:
         """The request that a worker answers with `run`."""
@@ -46,6 +48,7 @@ class Order:
             "seed": self.seed,
             "cache": self.cache,
             "kernels": self.kernels,
+            "shuffled": self.shuffled,
             "beacon": None if self.beacon is None else str(self.beacon),
         }
 

@@ -1,6 +1,6 @@
 """How often `compare` is right: identical blocks, and blocks that are slower by 5% and 10% by construction.
 
-    python -m tests.benchmarks.latency_verdicts            (12 min)
+    python -m tests.benchmarks.latency_verdicts            (30 min)
 
 Every trial compares a depthwise convolution of 320 channels with a second one like it, with one of 336 (+5%) and with
 one of 352 (+10%), in fresh processes. In every second trial a second process multiplies matrices meanwhile. Prints how

@@ -144,6 +144,21 @@ def test_targets_that_memory_has_no_room_for_are_put_off(monkeypatch: pytest.Mon
     assert timing.deferred == (2, 3)
 
 
+def test_the_order_of_building_is_drawn_anew_in_every_process_but_one_that_finds_out_about_memory() -> None:
+    def built(**changes: Any) -> list[int]:
+        messages: list[Mapping[str, Any]] = []
+        timing = run(order(case(), case(size=7), case(size=8), **changes), messages)
+        assert set(timing.targets) == {0, 1, 2}
+        assert timing.control is not None
+        return [message["target"] for message in messages if message.get("phase") == "building"]
+
+    assert built(seed=5) == [0, CONTROL, 1, 2]
+    orders = [built(seed=seed, shuffled=True) for seed in range(4)]
+    assert all(sorted(one) == [CONTROL, 0, 1, 2] for one in orders)
+    assert len({tuple(one) for one in orders}) > 2
+    assert orders[0] == built(seed=0, shuffled=True)
+
+
 def test_the_beacon_shows_nobody_when_it_is_over(tmp_path: Path) -> None:
     path = tmp_path / "beacon"
     Beacon.create(path)

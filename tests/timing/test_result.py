@@ -60,7 +60,7 @@ def test_a_result_is_restored_from_json(timing: ProcessTiming) -> None:
 
 def test_an_order_is_restored_from_json() -> None:
     cases = {3: Case("MRFA", dim=32, options=(("kernels", [3, 5]),)), 0: Case("Conv3x3", shapes=((1, 3, 8, 8),))}
-    order = Order(cases, None, 2, 1.5, 0.01, 0.02, 7, "warm", True, Path("beacon"))
+    order = Order(cases, None, 2, 1.5, 0.01, 0.02, 7, "warm", True, Path("beacon"), True)
     again = Order.from_request(json.loads(json.dumps(order.to_request())))
     assert again == order
     assert list(again.cases) == [3, 0]
