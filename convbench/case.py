@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args
 
 from convbench.errors import DeviceError, OptionError, ShapeError, UsageError, nearest
 
-Mode = Literal["inference", "training"]
+Mode = Literal["inference", "forward", "training"]
 Execution = Literal["eager", "compiled"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 Shape = tuple[int, ...]
@@ -32,6 +32,8 @@ class Case:
     dim: channels of a block (64 unless given); a network has none.
     shapes: one shape a positional input; empty means (batch, channels, size, size).
     size: height and width; None means 56 for a block, 224 for a network.
+    mode: ``inference``, forward without gradients in eval mode; ``training``, forward and backward in training mode;
+        ``forward``, the forward half of that, with gradients recorded.
     input_grad: whether training needs the gradient of the input; None means as the target is used: a block sits inside
         a network and passes a gradient on, a network reads images and does not.
     autocast: dtype of autocast regions, or None.

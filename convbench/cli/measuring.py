@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +14,7 @@ from convbench.cli.options import TimingFlags
 from convbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from convbench.case import Case
     from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
     from convbench.run.measure import Outcome
@@ -35,6 +36,19 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
         "force_threads": flags.force,
     }
     return LatencySettings(**{key: value for key, value in given.items() if value is not None})
+
+
+@contextmanager
+def measuring(case: Case, measures: Collection[str]) -> Iterator[Callable[[str], None]]:
+    """Have the device to oneself where something is timed; gives a function that shows what is being done."""
+    from convbench.run.device_lock import device_lock, physical_device
+
+    with progress() as tell:
+        if "latency" not in measures:
+            yield tell
+            return
+        with device_lock(physical_device(case), note):
+            yield tell
 
 
 @contextmanager
@@ -65,10 +79,12 @@ def _notes(outcome: Outcome) -> list[str]:
         found += [f"ERF: {message}" for message in outcome.erf.warnings]
     if outcome.latency is not None:
         found += [f"latency: {message}" for message in outcome.latency.notes]
+    if outcome.ratio is not None and outcome.ratio.withheld is not None:
+        found.append(f"latency: {outcome.ratio.withheld}")
     if outcome.memory is not None:
         found += [f"memory: {message}" for message in outcome.memory.notes]
     if outcome.cost is not None and outcome.cost.method == "real":
-        found.append("cost: counted on a real run, because shapes depend on the data")
+        found.append(f"cost: counted on a real run: {outcome.cost.reason}")
     return found
 
 

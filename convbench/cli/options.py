@@ -76,7 +76,7 @@ Autocast = Annotated[
 ]
 ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Module and input in channels_last memory format.")]
 Compile = Annotated[bool, typer.Option("--compile", help="Time the module under torch.compile.")]
-Mode = Annotated[str, typer.Option("--mode", help="inference, or training: forward + backward.")]
+Mode = Annotated[str, typer.Option("--mode", help="inference; training: forward + backward; forward: its first half.")]
 InputGrad = Annotated[
     bool | None,
     typer.Option(
@@ -111,7 +111,12 @@ Processes = Annotated[
     int | None, typer.Option("--processes", help="Measuring processes.  [default: 3; compare: 5]", show_default=False)
 ]
 MaxTime = Annotated[
-    float | None, typer.Option("--max-time", help="Seconds of timing a target and process.", show_default=False)
+    float | None,
+    typer.Option(
+        "--max-time",
+        help="Seconds of timing a target, all processes together.  [default: 6; compare: 10]",
+        show_default=False,
+    ),
 ]
 Rigorous = Annotated[bool, typer.Option("--rigorous", help="Eight measuring processes and tighter intervals.")]
 Metric = Annotated[str, typer.Option("--metric", help="time, or instructions (repeatable where no clock is).")]

@@ -10,13 +10,13 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
+from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import Cost, ModuleCost, Roofline
+    from convbench.measures.cost import ModuleCost, Roofline
     from convbench.run.measure import Outcome
 
 _EXAMPLES = """\b
@@ -24,6 +24,7 @@ Examples:
   convbench profile MRFA --dim 64
   convbench profile Conv2Former --dim 96 -p kernel_size=7 --mode training -o conv2former.json
   convbench profile timm:resnet50 --device meta --tree --depth 2
+  convbench profile MRFA --mode training --measure memory --at-peak --memory-timeline mrfa.png
   convbench profile my_blocks.py:MyBlock --shape 8,32,28,28 --measure cost --strict
 """
 
@@ -38,6 +39,10 @@ def profile(
     tree: Annotated[bool, typer.Option("--tree", help="Also cost by module.")] = False,
     depth: Annotated[int | None, typer.Option("--depth", help="Depth of the tree.", show_default=False)] = None,
     by_operator: Annotated[bool, typer.Option("--by-operator", help="Also cost by operator.")] = False,
+    at_peak: Annotated[
+        bool,
+        typer.Option("--at-peak", help="Also what is alive at the memory peak: by module, and the largest tensors."),
+    ] = False,
     cross_check: Annotated[
         bool,
         typer.Option("--cross-check", help="Also count with torch's and fvcore's counters and explain differences."),
@@ -63,13 +68,13 @@ def profile(
     plan = Plan(measures, strict=strict, latency=settings)
     since = start(output)
     interrupted = False
-    with progress() as tell:
+    with measuring(case, measures) as tell:
         try:
             outcome = profile_case(case, plan, tell)
         except Interrupted as stop:
             outcome, interrupted = stop.outcomes[0], True
-    _print(outcome, tree=tree, depth=depth, by_operator=by_operator)
-    sections = _sections(outcome.cost, tree=tree, depth=depth, by_operator=by_operator)
+    _print(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
+    sections = _sections(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
     if cross_check:
         sections["cross_check"] = _cross_check(outcome)
     tell_problems([outcome])
@@ -82,7 +87,8 @@ def profile(
     raise typer.Exit(130 if interrupted else exit_code([outcome]))
 
 
-def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool) -> None:
+def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool) -> None:
+    from convbench.report.memory_table import peak_modules_table, peak_tensors_table
     from convbench.report.tables import conditions, operator_table, profile_table, tree_table
 
     out().print(f"[bold]{outcome.name}[/bold] {conditions(outcome.record())}")
@@ -93,6 +99,10 @@ def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool
     if by_operator and outcome.cost is not None:
         out().print()
         print_table(operator_table(outcome.cost))
+    if at_peak and outcome.memory is not None:
+        for table in (peak_modules_table(outcome.memory), peak_tensors_table(outcome.memory)):
+            out().print()
+            print_table(table)
 
 
 def _roof(outcome: Outcome) -> Roofline | None:
@@ -123,13 +133,19 @@ def _cross_check(outcome: Outcome) -> list[dict[str, Any]]:
 
 
 def _sections(
-    cost: Cost | None, *, tree: bool, depth: int | None, by_operator: bool
+    outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool
 ) -> dict[str, list[dict[str, Any]]]:
+    cost, memory = outcome.cost, outcome.memory
     sections: dict[str, list[dict[str, Any]]] = {}
     if cost is not None and tree:
         sections["modules"] = [_flat(row) for row in cost.modules if depth is None or row.depth <= depth]
     if cost is not None and by_operator:
         sections["operators"] = [{**dataclasses.asdict(row), "kind": row.kind.value} for row in cost.operators]
+    if memory is not None and at_peak:
+        sections["peak_modules"] = [dataclasses.asdict(share) for share in memory.by_module]
+        sections["peak_tensors"] = [
+            {**dataclasses.asdict(tensor), "shape": "x".join(map(str, tensor.shape))} for tensor in memory.top_tensors
+        ]
     return sections
 
 

@@ -37,7 +37,12 @@ _CONDITIONS: dict[str, Column] = {
     "device_name": Column("Device name", "", "the processor", "condition"),
     "dtype": Column("Dtype", "", "of weights and input", "condition"),
     "memory_format": Column("Memory format", "", "contiguous or channels_last", "condition"),
-    "mode": Column("Mode", "", "inference, or training: forward + backward", "condition"),
+    "mode": Column(
+        "Mode",
+        "",
+        "inference; training: forward + backward; forward: the forward half of that, with gradients",
+        "condition",
+    ),
     "execution": Column("Execution", "", "eager or compiled", "condition"),
     "threads": Column("Threads", "", "CPU threads of the timed calls", "condition"),
 }

@@ -128,8 +128,14 @@ def _roof_line(roof: Roofline, latency: Latency | None) -> Line:
 
 
 def _memory_lines(memory: Memory) -> list[Line]:
+    phases = (
+        ""
+        if memory.backward_peak_bytes is None
+        else f"; forward {bytes_(memory.forward_peak_bytes)}, backward {bytes_(memory.backward_peak_bytes)}"
+    )
+    meaning = f"weights, input and all tensors alive at once; {memory.method}{phases}"
     lines = [
-        ("peak memory", bytes_(memory.peak_bytes), f"weights, input and all tensors alive at once; {memory.method}"),
+        ("peak memory", bytes_(memory.peak_bytes), meaning),
         ("peak activations", bytes_(memory.activation_peak_bytes), "peak − weights − input"),
     ]
     if memory.saved_for_backward_bytes is not None:

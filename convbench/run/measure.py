@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
@@ -15,9 +15,10 @@ from convbench.records import Record, format_options, format_shapes, timestamp
 if TYPE_CHECKING:
     from convbench.measures.cost import Cost
     from convbench.measures.erf import Erf, ErfSettings
-    from convbench.measures.latency import Latency, LatencySettings, Ratio
+    from convbench.measures.latency import Latency, LatencySettings, Pool, Ratio
     from convbench.measures.memory import Memory
     from convbench.measures.params import Params
+    from convbench.run.process import Worker
     from convbench.subject import Subject
 
 Measure = Literal["params", "cost", "latency", "memory", "erf"]
@@ -139,14 +140,30 @@ def profile_case(
     """
     outcome = Outcome(case, subject=subject)
     try:
-        _measure_static(outcome, plan, progress)
-        if "latency" in plan.measures and outcome.problem is None:
-            progress(f"{outcome.name}: timing")
-            with outcome.attempt("latency"):
-                _time([outcome], 0, plan, progress)
+        with _processes(case, plan) as (pool, checker):
+            _measure_static(outcome, plan, progress, checker)
+            if "latency" in plan.measures and outcome.problem is None:
+                progress(f"{outcome.name}: timing")
+                with outcome.attempt("latency"):
+                    _time([outcome], 0, plan, progress, pool)
     except KeyboardInterrupt:
         raise Interrupted([outcome]) from None
     return outcome
+
+
+@contextmanager
+def _processes(case: Case, plan: Plan) -> Iterator[tuple[Pool | None, Worker | None]]:
+    """Those that will time, and the one that will check memory: they come up side by side while this one works."""
+    from convbench.measures.latency import LatencySettings, start_workers
+    from convbench.run.process import start_high_water
+
+    settings = plan.latency or LatencySettings()
+    with ExitStack() as stack:
+        is_checked = "memory" in plan.measures and case.device_type == "cpu" and case.execution == "eager"
+        checker = stack.enter_context(start_high_water(case.threads)) if is_checked else None
+        is_timed = "latency" in plan.measures and settings.metric == "time" and case.device_type != "meta"
+        pool = stack.enter_context(start_workers(case, settings)) if is_timed else None
+        yield pool, checker
 
 
 def compare_cases(
@@ -176,7 +193,7 @@ def compare_cases(
     return outcomes
 
 
-def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
+def _measure_static(outcome: Outcome, plan: Plan, progress: Progress, checker: Worker | None = None) -> None:
     """All but latency: what does not need the machine for itself."""
     from convbench.measures.cost import measure_cost
     from convbench.measures.params import measure_params
@@ -209,7 +226,7 @@ def _measure_static(outcome: Outcome, plan: Plan, progress: Progress) -> None:
 
         progress(f"{subject.name}: tracing memory")
         with outcome.attempt("memory"):
-            outcome.memory = measure_memory(subject)
+            outcome.memory = measure_memory(subject, worker=checker)
     if "erf" in plan.measures:
         progress(f"{subject.name}: drawing its receptive field")
         with outcome.attempt("erf"):
@@ -240,7 +257,7 @@ def _compare_latencies(outcomes: Sequence[Outcome], baseline: int, plan: Plan, p
         _time(able, able.index(outcomes[baseline]), plan, progress)
 
 
-def _time(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Progress) -> None:
+def _time(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Progress, pool: Pool | None = None) -> None:
     """Latencies of the outcomes' cases in the same rounds, and, of several, their ratios; also what Ctrl-C left."""
     from convbench.measures.latency import LatencyInterrupted, compare_latency, measure_latency
 
@@ -250,7 +267,7 @@ def _time(outcomes: Sequence[Outcome], baseline: int, plan: Plan, progress: Prog
     cases = [outcome.case for outcome in outcomes]
     try:
         if len(cases) == 1:
-            outcomes[0].adopt(measure_latency(cases[0], plan.latency, tell))
+            outcomes[0].adopt(measure_latency(cases[0], plan.latency, tell, pool))
             return
         comparison = compare_latency(cases, baseline, plan.latency, tell)
     except LatencyInterrupted as stop:
@@ -308,7 +325,7 @@ def _stated_options(subject: Subject) -> dict[str, Any]:
         "weights": case.weights,
         "pretrained": case.pretrained or None,
         "transforms": "+".join(case.transforms) or None,
-        "input_grad": subject.input_grad if subject.training else None,
+        "input_grad": subject.input_grad if subject.records_gradients else None,
         "seed": case.seed or None,
     }
     return {**subject.options, **{key: value for key, value in extra.items() if value is not None}}

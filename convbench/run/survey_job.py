@@ -13,6 +13,7 @@ from convbench.calibration import load_calibration
 from convbench.case import Case
 from convbench.devices import require_device, torch_dtype
 from convbench.errors import DeviceError, UsageError
+from convbench.measures.latency.settings import PROFILE
 from convbench.measures.peaks import copy_bandwidth, peak_flops
 from convbench.records import Record
 from convbench.run.measure import Plan, profile_case
@@ -107,8 +108,8 @@ def _wall_s(task: Task, call_s: float | None) -> float | None:
     seconds += _ERF_CALLS * call_s * ("erf" in task.measures)
     settings = task.plan().latency
     if settings is not None:
-        processes = settings.replicates(3)
+        processes = settings.replicates(PROFILE)
         compiling = _COMPILING_S if task.case.execution == "compiled" else 0.0
         seconds += processes * (_START_S + compiling)
-        seconds += min(settings.budget_s, processes * (_WARM_UP_S + _TIMED_CALLS * call_s))
+        seconds += min(settings.budget_s(PROFILE), processes * (_WARM_UP_S + _TIMED_CALLS * call_s))
     return seconds

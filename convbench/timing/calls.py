@@ -38,16 +38,22 @@ def _inference(_subject: Subject, forward: Call) -> tuple[Call, Guard]:
     return forward, torch.inference_mode
 
 
-def _forward(_subject: Subject, forward: Call) -> tuple[Call, Guard]:
+def _forward(subject: Subject, forward: Call) -> tuple[Call, Guard]:
+    _differentiated_inputs(subject)
     return forward, torch.enable_grad
 
 
 def _training(subject: Subject, forward: Call) -> tuple[Call, Guard]:
+    return TrainingStep(forward, subject.module, _differentiated_inputs(subject)), torch.enable_grad
+
+
+def _differentiated_inputs(subject: Subject) -> list[Tensor]:
+    """The input tensors, which from now on require a gradient where the case asks for it."""
     inputs = [leaf for leaf in tree_leaves((subject.args, dict(subject.kwargs))) if isinstance(leaf, Tensor)]
     if subject.input_grad:
         for tensor in inputs:
             tensor.requires_grad_(tensor.is_floating_point() or tensor.is_complex())
-    return TrainingStep(forward, subject.module, inputs), torch.enable_grad
+    return inputs
 
 
 class TrainingStep:

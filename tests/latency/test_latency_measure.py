@@ -24,6 +24,7 @@ from convbench.measures.latency import (
     measure_latency,
     start_workers,
 )
+from convbench.measures.latency.settings import COMPARE, PROFILE
 from convbench.registry import _runtime
 from tests.timing.targets import Plain
 
@@ -179,7 +180,13 @@ def test_settings_out_of_range_are_refused(changes: dict[str, Any], text: str) -
     ],
 )
 def test_rigour_means_more_processes_and_more_time(settings: LatencySettings, processes: int, budget_s: float) -> None:
-    assert (settings.replicates(5), settings.budget_s) == (processes, budget_s)
+    assert (settings.replicates(COMPARE), settings.budget_s(COMPARE)) == (processes, budget_s)
+
+
+def test_one_target_takes_fewer_processes_and_less_time_than_a_comparison() -> None:
+    settings = LatencySettings()
+    assert settings.replicates(PROFILE) < settings.replicates(COMPARE)
+    assert settings.budget_s(PROFILE) < settings.budget_s(COMPARE)
 
 
 @pytest.mark.slow

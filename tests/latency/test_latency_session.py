@@ -104,7 +104,7 @@ def play(
 ) -> Session:
     cases = [Case("saved:module.pt", size=index + 1) for index in range(count)]
     with Pool(1, replicates) as pool:
-        session = Session(cases, baseline, LatencySettings(), replicates, pool, tell)
+        session = Session(cases, baseline, LatencySettings(), replicates, 10.0, pool, tell)
         session.run()
     return session
 
@@ -126,6 +126,7 @@ def test_every_replicate_is_a_process_of_its_own_with_its_own_order(stage: Stage
     assert timed(session) == {0: 3, 1: 3, 2: 3}
     assert [order.seed for order in stage.orders] == [0, 1, 2]
     assert [order.kernels for order in stage.orders] == [True, False, False]
+    assert [order.shuffled for order in stage.orders] == [False, True, True]
     assert len(session.gathered.controls) == 3
 
 

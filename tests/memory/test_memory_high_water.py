@@ -95,7 +95,7 @@ def test_a_kernel_without_a_mark_is_said(tmp_path: Path, monkeypatch: pytest.Mon
 def test_a_check_that_fails_leaves_the_figure_and_says_why(
     kind: type[Exception], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(_: Subject) -> int:
+    def fails(_: Subject, _worker: object) -> int:
         raise kind("the child was killed")
 
     monkeypatch.setattr("convbench.measures.memory.measure.high_water_growth", fails)

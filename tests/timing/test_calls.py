@@ -10,7 +10,7 @@ import torch
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.subject import Subject, make_subject
-from convbench.timing.calls import _CALLS, make_call
+from convbench.timing.calls import make_call
 
 TARGETS = Path(__file__).parent / "targets.py"
 
@@ -29,12 +29,14 @@ def test_inference_records_no_gradients() -> None:
 
 
 def test_forward_with_gradients_records_them_and_has_none() -> None:
-    one = subject()
-    call, guard = _CALLS["forward"](one, lambda: one.module(*one.args))
+    one = subject(mode="forward")
+    call, guard = make_call(one)
     with guard():
         output = call()
     assert isinstance(output, torch.Tensor)
     assert output.grad_fn is not None
+    assert one.module.training
+    assert one.args[0].requires_grad
     assert all(parameter.grad is None for parameter in one.module.parameters())
 
 

@@ -1,6 +1,7 @@
 """Latency: how long one call takes, and whether one target is faster than another."""
 
 from convbench.measures.latency.measure import compare_latency, measure_latency, start_workers
+from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.result import (
     Control,
     DeviceLatency,
@@ -18,6 +19,7 @@ __all__ = [
     "LatencyComparison",
     "LatencyInterrupted",
     "LatencySettings",
+    "Pool",
     "Progress",
     "Ratio",
     "compare_latency",

@@ -15,11 +15,9 @@ from convbench.measures.latency.instructions import compare_instructions
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted
 from convbench.measures.latency.session import Session, Tell
-from convbench.measures.latency.settings import LatencySettings, Progress
+from convbench.measures.latency.settings import COMPARE, PROFILE, Effort, LatencySettings, Progress
 from convbench.registry import resolve
 
-_PROFILE_PROCESSES = 3
-_COMPARE_PROCESSES = 5
 _BUSY_FOR_S = 0.2
 
 
@@ -32,7 +30,7 @@ def start_workers(case: Case, settings: LatencySettings | None = None) -> Pool:
     A context manager; give it to `measure_latency` as ``pool``.
     """
     settings = settings or LatencySettings()
-    return Pool(case.threads, settings.replicates(_PROFILE_PROCESSES))
+    return Pool(case.threads, settings.replicates(PROFILE))
 
 
 def measure_latency(
@@ -45,7 +43,7 @@ def measure_latency(
     nothing, and for more threads than there are idle cores; LatencyInterrupted on Ctrl-C.
     """
     settings = settings or LatencySettings()
-    comparison = _compare([case], 0, settings, _PROFILE_PROCESSES, progress, pool)
+    comparison = _compare([case], 0, settings, PROFILE, progress, pool)
     (latency,) = comparison.latencies
     return replace(latency, notes=(*latency.notes, *comparison.notes))
 
@@ -63,14 +61,14 @@ def compare_latency(
     settings = settings or LatencySettings()
     if not 0 <= baseline < len(cases):
         raise UsageError(f"baseline {baseline} is not the index of one of {len(cases)} cases")
-    return _compare(cases, baseline, settings, _COMPARE_PROCESSES, progress, None)
+    return _compare(cases, baseline, settings, COMPARE, progress, None)
 
 
 def _compare(
     cases: Sequence[Case],
     baseline: int,
     settings: LatencySettings,
-    processes: int,
+    effort: Effort,
     progress: Tell | None,
     pool: Pool | None,
 ) -> LatencyComparison:
@@ -78,12 +76,13 @@ def _compare(
     tell = progress or _silent
     if settings.metric == "instructions":
         return compare_instructions(cases, baseline, settings, tell)
-    threads, replicates = cases[0].threads, settings.replicates(processes)
+    threads, replicates = cases[0].threads, settings.replicates(effort)
     if pool is not None:
         pool.wait_ready()  # or its own processes would keep the cores busy
     _require_idle_cores(threads, settings.force_threads)
     with nullcontext(pool) if pool is not None else Pool(threads, replicates) as workers:
-        gathered = Session(cases, baseline, settings, replicates, workers, tell).run()
+        budget_s = settings.budget_s(effort)
+        gathered = Session(cases, baseline, settings, replicates, budget_s, workers, tell).run()
     if len(cases) == 1:
         _raise_usage_error(gathered)
     comparison = comparison_of(gathered, len(cases), baseline, settings)

@@ -25,6 +25,7 @@ Tell = Callable[[Progress], None]
 class Session:
     """Cases measured in the same rounds by ``replicates`` processes.
 
+    budget_s: longest time for one case in all processes together.
     groups: indices that share a process, the baseline first in each; one group unless memory is short.
     """
 
@@ -32,6 +33,7 @@ class Session:
     baseline: int
     settings: LatencySettings
     replicates: int
+    budget_s: float
     pool: Pool
     tell: Tell
     gathered: Gathered = field(default_factory=Gathered)
@@ -89,12 +91,13 @@ class Session:
             cases={index: self.cases[index] for index in members},
             baseline=self.baseline if self.baseline in members else None,
             threads=self.cases[self.baseline].threads,
-            budget_s=settings.budget_s / self.replicates,
+            budget_s=self.budget_s / self.replicates,
             precision=settings.precision,
             margin=settings.margin,
             seed=settings.seed + number,
             cache=settings.cache,
             kernels=number == 0,
+            shuffled=number > 0 and len(self.groups) == 1,  # the first process found out that all of them fit
             beacon=beacon,
         )
 

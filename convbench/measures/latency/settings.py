@@ -15,11 +15,24 @@ _RIGOROUS_TIME = 3
 
 
 @dataclass(frozen=True, slots=True)
+class Effort:
+    """What a kind of measurement takes unless asked otherwise. time_s: for one block in all processes together."""
+
+    processes: int
+    time_s: float
+
+
+PROFILE = Effort(processes=3, time_s=6.0)
+COMPARE = Effort(processes=5, time_s=10.0)
+
+
+@dataclass(frozen=True, slots=True)
 class LatencySettings:
     """The timing protocol.
 
     processes: fresh worker processes; None means 3 for one target, 5 for a comparison, 8 if rigorous.
-    max_time_s: longest time for one block in all processes together, warm-up included; three times that if rigorous.
+    max_time_s: longest time for one block in all processes together, warm-up included; None means 6 for one target, 10
+        for each of a comparison; three times that if rigorous.
     precision: half-width, relative, of the interval of each median at which a process stops.
     margin: ratios within 1 ± margin are the same: two instances of one module differ by up to 0.7% through their place
         in memory.
@@ -34,7 +47,7 @@ class LatencySettings:
     """
 
     processes: int | None = None
-    max_time_s: float = 10.0
+    max_time_s: float | None = None
     precision: float = 0.01
     margin: float = 0.01
     rigorous: bool = False
@@ -49,19 +62,18 @@ class LatencySettings:
             raise UsageError(f"processes must be at least 1, got {self.processes}")
         for name in ("max_time_s", "precision", "margin", "timeout_s"):
             value = getattr(self, name)
-            if not value > 0:
+            if value is not None and not value > 0:
                 raise UsageError(f"{name} must be positive, got {value}")
         if self.metric not in ("time", "instructions"):
             raise UsageError(f"metric {self.metric!r} is not one of time, instructions")
 
-    def replicates(self, default: int) -> int:
-        """How many processes to run; ``default`` is that of the kind of measurement."""
-        return self.processes or (_RIGOROUS_PROCESSES if self.rigorous else default)
+    def replicates(self, effort: Effort) -> int:
+        """How many processes to run."""
+        return self.processes or (_RIGOROUS_PROCESSES if self.rigorous else effort.processes)
 
-    @property
-    def budget_s(self) -> float:
+    def budget_s(self, effort: Effort) -> float:
         """Longest time for one block in all processes together."""
-        return self.max_time_s * (_RIGOROUS_TIME if self.rigorous else 1)
+        return (self.max_time_s or effort.time_s) * (_RIGOROUS_TIME if self.rigorous else 1)
 
 
 @dataclass(frozen=True, slots=True)

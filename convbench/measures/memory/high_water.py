@@ -1,7 +1,6 @@
 """The high-water mark of a fresh process: the peak as the kernel sees it, workspaces of libraries included.
 
-Linux alone. malloc's thresholds are fixed so that every tensor is mapped on its own and given back when it is freed;
-with the defaults freed memory stays in the process, and the mark reads 1.4 to 1.7 times the truth.
+Linux alone.
 """
 
 from __future__ import annotations
@@ -11,43 +10,40 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
+from convbench.run.process import HIGH_WATER, Worker, start_high_water
 
 if TYPE_CHECKING:
     from convbench.subject import Subject
 
-_THRESHOLD_BYTES = 4096
 _TIMEOUT_S = 600.0
-_ENVIRONMENT = {
-    "MALLOC_MMAP_THRESHOLD_": str(_THRESHOLD_BYTES),
-    "MALLOC_TRIM_THRESHOLD_": str(_THRESHOLD_BYTES),
-    "MALLOC_TOP_PAD_": "0",
-    "MALLOC_MMAP_MAX_": str(2**20),
-    "MALLOC_ARENA_MAX": "1",
-}
 
 
-def high_water_growth(subject: Subject) -> int:
+def high_water_growth(subject: Subject, worker: Worker | None = None) -> int:
     """Bytes by which one call of ``subject`` raises the resident memory of a fresh, warmed-up process.
 
+    worker: of `start_high_water`; unless given, one is started.
     Raises ConvbenchError where that cannot be measured, and says why.
     """
     from convbench.measures.latency.portable import portable
-    from convbench.run.process import run_in_worker, timing_environment
 
     require_marks()
     if subject.kwargs:
         raise MeasurementError("keyword arguments do not reach a fresh process")
-    environment = {**timing_environment(subject.case.threads), **_ENVIRONMENT}
-    with TemporaryDirectory(prefix="convbench-") as folder:
+    with (
+        nullcontext(worker) if worker else start_high_water(subject.case.threads) as fresh,
+        TemporaryDirectory(prefix="convbench-") as folder,
+    ):
         case = portable(subject.case, Path(folder))
-        request = {"do": "memory_high_water", "case": case.to_json(), "fingerprint": fingerprint(subject)}
-        growth: int = run_in_worker(request, env=environment, timeout_s=_TIMEOUT_S)["growth_bytes"]
+        request = {"do": HIGH_WATER, "case": case.to_json(), "fingerprint": fingerprint(subject)}
+        fresh.wait_ready(_TIMEOUT_S)
+        growth: int = fresh.run(request, timeout_s=_TIMEOUT_S)["growth_bytes"]
     return growth
 
 

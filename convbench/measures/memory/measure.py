@@ -18,6 +18,7 @@ from convbench.measures.memory.ledger import by_module
 from convbench.measures.memory.result import WEIGHTS, Memory, Method
 from convbench.measures.memory.step import Step, step_of
 from convbench.measures.memory.trace import Trace, trace
+from convbench.run.process import Worker
 from convbench.subject import Subject
 
 Copies = Callable[[], AbstractContextManager[Copier]]
@@ -27,13 +28,15 @@ _RESOLUTION_BYTES = 2**18
 _COMPILED = "traced eagerly: a compiled call fuses operators and allocates less"
 
 
-def measure_memory(subject: Subject, *, high_water: bool = True) -> Memory:
+def measure_memory(subject: Subject, *, high_water: bool = True, worker: Worker | None = None) -> Memory:
     """Peak memory of one call of ``subject``, what it consists of, and the course of the call; see `Memory`.
 
     Storage lifetimes are followed on throw-away copies, so that ``subject`` stays as it was, after an exception too. On
     the CPU real tensors are followed where they fit into memory and shapes alone where they do not, and a fresh process
     checks the figure by its high-water mark (unless ``high_water`` is false). On CUDA and XPU the allocator's
     statistics give the peak, and storage lifetimes what it consists of.
+
+    worker: the process for the check, of `start_high_water`; unless given, one is started.
 
     Raises OutOfMemory where the device has too little, and MeasurementError where the subject cannot be copied or, in
     training, has nothing to differentiate; what the subject's own code raises passes through.
@@ -43,13 +46,13 @@ def measure_memory(subject: Subject, *, high_water: bool = True) -> Memory:
         if device.type in ("cuda", "xpu"):
             return _on_accelerator(subject, device)
         if device.type == "cpu":
-            return _on_cpu(subject, high_water)
+            return _on_cpu(subject, high_water, worker)
         if device.type == "meta":
             return _on_shapes(subject)
         return _memory(_trace(subject, real_copies), "storages")
 
 
-def _on_cpu(subject: Subject, high_water: bool) -> Memory:
+def _on_cpu(subject: Subject, high_water: bool, worker: Worker | None) -> Memory:
     room = budget.budget_bytes()
     try:
         with budget.limited(room):
@@ -60,7 +63,7 @@ def _on_cpu(subject: Subject, high_water: bool) -> Memory:
         return _too_large(subject, room)
     if subject.case.execution == "compiled":
         return _noted(memory, _COMPILED)
-    return _checked(memory, subject) if high_water else memory
+    return _checked(memory, subject, worker) if high_water else memory
 
 
 def _too_large(subject: Subject, room: int) -> Memory:
@@ -80,10 +83,10 @@ def _on_shapes(subject: Subject) -> Memory:
     return _memory(traced, "storages (fake)" if autocast else "storages (meta)")
 
 
-def _checked(memory: Memory, subject: Subject) -> Memory:
+def _checked(memory: Memory, subject: Subject, worker: Worker | None) -> Memory:
     """``memory`` with the high-water mark of a fresh process beside it."""
     try:
-        growth = high_water_growth(subject)
+        growth = high_water_growth(subject, worker)
     except ConvbenchError as error:  # whatever the check fails of, the figure itself stands
         return _noted(memory, f"not cross-checked by a fresh process: {error}")
     mark = memory.weights_bytes + memory.input_bytes + growth

@@ -75,7 +75,7 @@ class Step:
 def step_of(subject: Subject, module: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Step:
     """The call of ``subject``, made on ``module`` with these arguments; marks the inputs that get a gradient."""
     step = Step(module, args, kwargs, subject.case.mode, subject.autocast)
-    if subject.training and subject.input_grad:
+    if subject.records_gradients and subject.input_grad:
         for tensor in step.inputs:
             tensor.requires_grad_(tensor.is_floating_point() or tensor.is_complex())
     return step
