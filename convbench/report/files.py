@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 import tempfile
@@ -11,26 +12,30 @@ from pathlib import Path
 
 from convbench.errors import MissingExtraError, OutputError, nearest
 from convbench.report.document import Report
-from convbench.report.formats.csv_file import to_csv
-from convbench.report.formats.json_file import to_json
-from convbench.report.formats.latex import to_latex
-from convbench.report.formats.markdown import to_markdown
-from convbench.report.peaks import with_calibrations
 
 __all__ = ["EXPORTERS", "Exporter", "Report", "check_outputs", "check_writable", "write", "write_atomically"]
+
+Renderer = Callable[[Report], Mapping[str, str | bytes]]
 
 
 @dataclass(frozen=True, slots=True)
 class Exporter:
     """How a format is written.
 
-    render: the contents of the file under ``""``, and of files beside it under the names of the break-downs they hold.
+    renderer: ``"module:function"`` in ``convbench.report.formats`` that gives the contents of the file under ``""``, and
+        of files beside it under the names of the break-downs they hold.
     package, extra: the optional dependency that it needs and the extra that brings it.
     """
 
-    render: Callable[[Report], Mapping[str, str | bytes]]
+    renderer: str
     package: str | None = None
     extra: str = ""
+
+    def render(self, report: Report) -> Mapping[str, str | bytes]:
+        """The contents by name."""
+        module, _, function = self.renderer.partition(":")
+        renderer: Renderer = getattr(importlib.import_module(f"convbench.report.formats.{module}"), function)
+        return renderer(report)
 
 
 def check_outputs(paths: Iterable[Path]) -> None:
@@ -61,6 +66,8 @@ def write(path: Path, report: Report) -> list[Path]:
     Returns the files written: a CSV or Parquet file holds one table, so break-downs get files of their own beside it.
     Raises OutputError, and MissingExtraError where the format's package is not installed.
     """
+    from convbench.report.peaks import with_calibrations
+
     exporter = _exporter(path)
     written = []
     for name, content in exporter.render(with_calibrations(report)).items():
@@ -97,23 +104,12 @@ def _exporter(path: Path) -> Exporter:
     return exporter
 
 
-def _parquet(report: Report) -> Mapping[str, bytes]:
-    from convbench.report.formats.parquet import to_parquet
-
-    return to_parquet(report)
-
-
-def _page(report: Report) -> Mapping[str, str]:
-    from convbench.report.page import render_page
-
-    return {"": render_page(report)}
-
-
+# Named, not imported: most commands write one format or none.
 EXPORTERS: dict[str, Exporter] = {
-    ".csv": Exporter(to_csv),
-    ".json": Exporter(to_json),
-    ".md": Exporter(to_markdown),
-    ".tex": Exporter(to_latex),
-    ".parquet": Exporter(_parquet, "pyarrow", "parquet"),
-    ".html": Exporter(_page, "jinja2", "html"),
+    ".csv": Exporter("csv_file:to_csv"),
+    ".json": Exporter("json_file:to_json"),
+    ".md": Exporter("markdown:to_markdown"),
+    ".tex": Exporter("latex:to_latex"),
+    ".parquet": Exporter("parquet:to_parquet", "pyarrow", "parquet"),
+    ".html": Exporter("html:to_html", "jinja2", "html"),
 }

@@ -146,6 +146,22 @@ def test_out_of_memory_on_the_device_is_a_record(on_cuda: FakeAllocator) -> None
         measure_memory(subject(Full()))
 
 
+def test_on_mps_storages_give_the_peak_and_what_is_not_seen_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    devices: list[torch.device] = []
+
+    def kept(device: torch.device) -> torch.no_grad:
+        devices.append(device)
+        return torch.no_grad()
+
+    monkeypatch.setattr("convbench.measures.memory.measure.random_state_kept", kept)
+    elsewhere = subject(nn.ReLU())
+    memory = measure_memory(replace(elsewhere, case=replace(elsewhere.case, device="mps")))
+    assert devices == [torch.device("mps")]
+    assert (memory.method, memory.peak_bytes) == ("storages", 2 * 1024)
+    assert memory.high_water_bytes is memory.workspace_bytes is None
+    assert memory.notes[-1].startswith("mps keeps no statistics of its peak")
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 def test_cuda_agrees_with_storages() -> None:

@@ -25,6 +25,7 @@ Copies = Callable[[], AbstractContextManager[Copier]]
 
 _TOP_TENSORS = 10
 _RESOLUTION_BYTES = 2**18
+_NO_STATISTICS = "{} keeps no statistics of its peak: what libraries take inside operators is not seen"
 _COMPILED = "traced eagerly: a compiled call fuses operators and allocates less"
 
 
@@ -34,7 +35,7 @@ def measure_memory(subject: Subject, *, high_water: bool = True, worker: Worker 
     Storage lifetimes are followed on throw-away copies, so that ``subject`` stays as it was, after an exception too. On
     the CPU real tensors are followed where they fit into memory and shapes alone where they do not, and a fresh process
     checks the figure by its high-water mark (unless ``high_water`` is false). On CUDA and XPU the allocator's
-    statistics give the peak, and storage lifetimes what it consists of.
+    statistics give the peak, and storage lifetimes what it consists of. MPS has none: there storages give the peak.
 
     worker: the process for the check, of `start_high_water`; unless given, one is started.
 
@@ -49,7 +50,7 @@ def measure_memory(subject: Subject, *, high_water: bool = True, worker: Worker 
             return _on_cpu(subject, high_water, worker)
         if device.type == "meta":
             return _on_shapes(subject)
-        return _memory(_trace(subject, real_copies), "storages")
+        return _noted(_memory(_trace(subject, real_copies), "storages"), _NO_STATISTICS.format(device.type))
 
 
 def _on_cpu(subject: Subject, high_water: bool, worker: Worker | None) -> Memory:
