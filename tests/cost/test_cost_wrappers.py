@@ -77,6 +77,7 @@ def test_region_pooling_whose_points_depend_on_the_regions_is_named() -> None:
     assert [item.name for item in cost.uncounted] == ["torchvision::roi_align"]
 
 
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors")
 def test_ragged_batches_are_refused_by_name() -> None:
     ragged = torch.nested.nested_tensor([torch.zeros(2, 8), torch.zeros(3, 8)])
     with pytest.raises(UsageError, match="nested tensors have no one shape"):
