@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import csv
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
 
+from convbench.errors import UsageError
 from convbench.records import COLUMNS
+from convbench.run.device_lock import device_lock
 from tests.cli.conftest import Cli
 
 QUICK = ("--measure", "params", "--measure", "cost")
@@ -135,6 +139,36 @@ def test_training_costs_three_times_a_forward(cli: Cli) -> None:
     assert int(step.replace(",", "")) == 3 * int(forward.replace(",", ""))
 
 
+SMALL_MEMORY = ("MRFA", "--dim", "8", "--size", "16", "--measure", "memory")
+
+
+def test_what_is_alive_at_the_peak_adds_up_to_it(cli: Cli, tmp_path: Path) -> None:
+    result = cli("profile", *SMALL_MEMORY, "--mode", "training", "--at-peak", "-o", "out.json")
+    assert result.code == 0
+    content = json.loads((tmp_path / "out.json").read_text())
+    peak = content["records"][0]["peak_bytes"]
+    assert sum(row["bytes"] for row in content["peak_modules"]) == peak
+    sizes = [row["bytes"] for row in content["peak_tensors"]]
+    assert sizes == sorted(sizes, reverse=True)
+    assert {row["phase"] for row in content["peak_tensors"]} <= {None, "forward", "backward"}
+    assert "alive at the peak, made in" in result.out
+    assert "largest at the peak" in result.out
+    assert "backward " in next(line for line in result.out.splitlines() if line.startswith("peak memory"))
+
+
+def test_the_forward_half_of_a_training_step_saves_as_much_and_has_no_backward(cli: Cli, tmp_path: Path) -> None:
+    forward, training = (
+        cli("profile", *SMALL_MEMORY, "--measure", "cost", "--mode", mode, "-o", f"{mode}.json").out
+        for mode in ("forward", "training")
+    )
+    assert lines(forward)["saved for backward"] == lines(training)["saved for backward"]
+    assert "backward " not in next(line for line in forward.splitlines() if line.startswith("peak memory"))
+    macs = [
+        json.loads((tmp_path / f"{mode}.json").read_text())["records"][0]["macs"] for mode in ("forward", "training")
+    ]
+    assert macs[1] == 3 * macs[0]
+
+
 def test_refocused_and_fused_hosts_cost_what_they_should(cli: Cli) -> None:
     target = ("profile", "torchvision:mobilenet_v3_small", "--device", "meta", *QUICK)
     plain, train, fused = (lines(cli(*target, *extra).out) for extra in ((), ("--refocus",), ("--refocus", "--fused")))
@@ -155,3 +189,25 @@ def test_every_measure_of_a_block_through_the_installed_command(installed: Cli, 
     assert record["peak_bytes"] > record["activation_peak_bytes"] > 0
     assert record["erf_sigma"] == pytest.approx((2 / 3) ** 0.5, rel=0.05)  # a 3×3 box: σ² = (3² − 1)/12
     assert f"{record['macs']:,}" in result.out  # no figure is cut in a terminal of 40 columns
+
+
+def test_timing_waits_for_a_device_that_another_measures_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    held = threading.Event()
+
+    def hold() -> None:
+        with device_lock("cpu", print):
+            held.set()
+            time.sleep(0.3)
+
+    def refuse(*_: object) -> None:
+        raise UsageError("got the device")
+
+    monkeypatch.setattr("convbench.run.measure.profile_case", refuse)
+    other = threading.Thread(target=hold)
+    other.start()
+    held.wait()
+    result = cli("profile", "MRFA", "--measure", "latency")
+    other.join()
+    assert "waiting for cpu: another convbench is measuring on it" in result.err
+    assert (result.code, "got the device" in result.err) == (2, True)
+    assert "waiting" not in cli("profile", "MRFA", "--measure", "latency").err

@@ -202,7 +202,10 @@ WRONG = [
     ('targets = "no_such.py:A"', "line 1, targets: no_such.py:A: no_such.py cannot be read"),
     ('dtypes = ["float32", "float31"]', "line 1, dtypes: dtype 'float31' is not one of"),
     ('devices = "gpu"', "line 1, devices: device 'gpu' is not one of cpu"),
-    ('modes = "train"', "line 1, modes: mode 'train' is not one of inference, forward, training. Did you mean 'training'?"),
+    (
+        'modes = "train"',
+        "line 1, modes: mode 'train' is not one of inference, forward, training. Did you mean 'training'?",
+    ),
     ('memory_formats = "nhwc"', "line 1, memory_formats: memory_format 'nhwc'"),
     ('executions = "jit"', "line 1, executions: execution 'jit'"),
     ('measures = ["cost", "speed"]', "line 1, measures: measure 'speed' is not one of"),
