@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import LatencySettings
-    from convbench.run.measure import Plan
+    from convbench.run.plan import Plan
     from convbench.subject import Subject
 
 
@@ -161,7 +161,7 @@ def _case(
 def _plan(
     measures: Sequence[str] | None, device: str, strict: bool, latency: LatencySettings | None, erf: ErfSettings | None
 ) -> Plan:
-    from convbench.run.measure import Plan, check_measures
+    from convbench.run.plan import Plan, check_measures
 
     return Plan(check_measures(measures, device), strict=strict, latency=latency, erf=erf)
 

@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "subject": CORE,
     "timing": CORE | {"statistics"},
     "measures": CORE | {"timing", "statistics", "run.process", "environment"},
-    "report": LEAVES | {"measures", "run.measure", "run.store", "calibration", "machine"},
+    "report": LEAVES | {"measures", "run.outcome", "run.store", "calibration", "machine"},
 }
 
 

@@ -19,7 +19,7 @@ from convbench.report.row_files import Rows, check_row_outputs, write_rows
 if TYPE_CHECKING:
     from convbench.records import Record
     from convbench.run.check import Change, Drift
-    from convbench.run.measure import Measure
+    from convbench.run.plan import Measure
 
 _MEASURES: tuple[Measure, ...] = ("params", "cost", "memory", "latency")
 

@@ -43,7 +43,8 @@ def compare(
     allows: faster, slower, same, or unclear.
     """
     from convbench.report.tables import compare_table, conditions
-    from convbench.run.measure import Interrupted, Plan, check_measures, compare_cases
+    from convbench.run.measure import Interrupted, compare_cases
+    from convbench.run.plan import Plan, check_measures
 
     check_outputs(output or ())
     measures = check_measures(measure, flags.device)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from convbench.case import Case
     from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
-    from convbench.run.measure import Outcome
+    from convbench.run.outcome import Outcome
 
 
 def latency_settings(flags: TimingFlags) -> LatencySettings:

@@ -85,7 +85,8 @@ def plug(
     from convbench.plug.measure import compare_with_host, plug_into
     from convbench.report.plug_table import changes_rows, changes_table, plug_table
     from convbench.report.tables import conditions
-    from convbench.run.measure import Interrupted, Plan, check_measures
+    from convbench.run.measure import Interrupted
+    from convbench.run.plan import Plan, check_measures
 
     check_outputs(output or ())
     if after and where:

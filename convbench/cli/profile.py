@@ -17,7 +17,7 @@ from convbench.report.files import check_outputs
 
 if TYPE_CHECKING:
     from convbench.measures.cost import ModuleCost, Roofline
-    from convbench.run.measure import Outcome
+    from convbench.run.outcome import Outcome
 
 _EXAMPLES = """\b
 Examples:
@@ -55,7 +55,8 @@ def profile(
     output: Outputs = None,
 ) -> None:
     """Measure one target: parameters, MACs and FLOPs, latency, memory, receptive field."""
-    from convbench.run.measure import Interrupted, Plan, check_measures, profile_case
+    from convbench.run.measure import Interrupted, profile_case
+    from convbench.run.plan import Plan, check_measures
 
     check_outputs(output or ())
     if memory_timeline is not None:

@@ -20,7 +20,9 @@ from convbench.plug.change import Plugged
 from convbench.plug.insert import insert_after
 from convbench.plug.replace import replace_convs
 from convbench.registry import resolve
-from convbench.run.measure import Interrupted, Outcome, Plan, Progress, compare_cases
+from convbench.run.measure import Interrupted, compare_cases
+from convbench.run.outcome import Outcome
+from convbench.run.plan import Plan, Progress
 from convbench.subject import Blueprint, blueprint, save_instance
 
 

@@ -22,8 +22,8 @@ Renderer = Callable[[Report], Mapping[str, str | bytes]]
 class Exporter:
     """How a format is written.
 
-    renderer: ``"module:function"`` in ``convbench.report.formats`` that gives the contents of the file under ``""``, and
-        of files beside it under the names of the break-downs they hold.
+    renderer: ``"module:function"`` in ``convbench.report.formats`` that gives the contents of the file under ``""``,
+        and of files beside it under the names of the break-downs they hold.
     package, extra: the optional dependency that it needs and the extra that brings it.
     """
 

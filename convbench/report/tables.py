@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from convbench.measures.latency import Latency
     from convbench.measures.memory import Memory
     from convbench.measures.params import Params
-    from convbench.run.measure import Outcome
+    from convbench.run.outcome import Outcome
 
 Line = tuple[str, str, str]
 

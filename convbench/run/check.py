@@ -17,7 +17,7 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.records import Record
 from convbench.run.local import LocalRunner
-from convbench.run.measure import Measure
+from convbench.run.plan import Measure
 from convbench.run.recorded import case_of
 from convbench.run.store import Store
 from convbench.run.study import DEFAULT_TIMEOUT_S

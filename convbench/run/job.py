@@ -18,7 +18,8 @@ from convbench.case import Case
 from convbench.environment import environment, moment
 from convbench.errors import UsageError
 from convbench.records import Record
-from convbench.run.measure import Outcome, profile_case
+from convbench.run.measure import profile_case
+from convbench.run.outcome import Outcome
 from convbench.run.task import Task
 from convbench.run.worker import Send
 from convbench.source import Source, source_of

@@ -29,7 +29,7 @@ from typing import Any
 from convbench.case import Case, parse_shape
 from convbench.errors import UsageError, nearest
 from convbench.registry import HOSTS, entries, resolve, select
-from convbench.run.measure import Measure, check_measures
+from convbench.run.plan import Measure, check_measures
 from convbench.run.settings import KEYS, Given, Key, Settings
 from convbench.run.task import Task, make_task
 

@@ -16,7 +16,8 @@ from convbench.errors import DeviceError, UsageError
 from convbench.measures.latency.settings import PROFILE
 from convbench.measures.peaks import copy_bandwidth, peak_flops
 from convbench.records import Record
-from convbench.run.measure import Plan, profile_case
+from convbench.run.measure import profile_case
+from convbench.run.plan import Plan
 from convbench.run.task import Task
 from convbench.run.worker import Send
 from convbench.subject import blueprint

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.records import format_shapes
-from convbench.run.measure import Measure
+from convbench.run.plan import Measure
 
 if TYPE_CHECKING:
-    from convbench.run.measure import Plan
+    from convbench.run.plan import Plan
 
 Fields = tuple[tuple[str, Any], ...]
 
@@ -83,7 +83,7 @@ class Task:
 
     def plan(self) -> Plan:
         """What `profile_case` needs to carry the task out; the defaults are those of ``convbench profile``."""
-        from convbench.run.measure import Plan
+        from convbench.run.plan import Plan
 
         if "latency" not in self.measures:
             return Plan(self.measures, strict=self.strict)

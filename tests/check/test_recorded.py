@@ -13,7 +13,8 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.records import Record
 from convbench.registry import entries, select
-from convbench.run.measure import Plan, profile_case
+from convbench.run.measure import profile_case
+from convbench.run.plan import Plan
 from convbench.run.recorded import case_of
 
 IDENTITY = (
