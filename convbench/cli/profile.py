@@ -116,6 +116,8 @@ def _roof(outcome: Outcome) -> Roofline | None:
     dtype = case.autocast or case.dtype
     if cost is None or calibration is None or dtype not in calibration.flops_per_s:
         return None
+    if cost.algorithmic_macs not in (None, cost.macs):
+        return None  # what runs may be less than what is counted
     return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 
 

@@ -41,7 +41,7 @@ def disturbance(samples: Sequence[Sample], repeats: int, fault_cost_ns: float, s
     timed = [sample.cpu_ns for sample in samples if sample.cpu_ns is not None]
     interrupted = float(np.mean(turns > _INTERRUPTED * np.array(timed))) if len(timed) == len(turns) else None
     faults = sum(sample.faults for sample in samples)
-    calls = len(samples) * (repeats + 1)  # the priming call counts
+    calls = sum(repeats + sample.primings for sample in samples)
     return Disturbance(
         interrupted=interrupted,
         faults=min(1.0, faults * fault_cost_ns / max(1.0, float(turns.sum()))),

@@ -273,6 +273,16 @@ def test_the_roofline_places_achieved_rates_under_the_roof_of_their_machine() ->
     assert 'class="roof"' not in other.panels[0].drawings[0]
 
 
+def test_the_roofline_leaves_out_what_runs_less_than_is_counted() -> None:
+    timed = {"flops": 10**9, "bytes_moved": 10**8, "arithmetic_intensity": 10.0, "latency_ms": 20.0, "macs": 4 * 10**8}
+    spelled_out = record("DRConv", **timed, algorithmic_macs=10**8)
+    assert roofline(points(Report([spelled_out])), {}) is None
+    plot = roofline(points(Report([record("MRFA", **timed, algorithmic_macs=timed["macs"]), spelled_out])), {})
+    assert plot is not None
+    assert "DRConv" not in plot.panels[0].drawings[0]
+    assert plot.explanation.endswith("Left out, because fewer operations may run than are counted: DRConv.")
+
+
 @given(st.floats(1e-6, 1e12), st.floats(1.0, 1e9))
 def test_a_scale_has_some_round_ticks_inside(low: float, ratio: float) -> None:
     scale = LogScale.around([low, low * ratio], 0, 400)

@@ -35,9 +35,11 @@ def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, int | None,
     peaks: by environment letter, device, number of threads and dtype.
     """
     timed = [point for point in points if point.record.latency_ms and point.record.flops and _intensity(point)]
-    if not timed:
+    drawn = [point for point in timed if _runs_what_is_counted(point)]
+    if not drawn:
         return None
-    groups = grouped(timed)
+    left_out = list(dict.fromkeys(point.series for point in timed if not _runs_what_is_counted(point)))
+    groups = grouped(drawn)
     panels = tuple(_panel(group, peaks.get(_machine(group.condition))) for group in groups)
     return Plot(
         "roofline",
@@ -45,10 +47,16 @@ def roofline(points: Sequence[Point], peaks: Mapping[tuple[str, str, int | None,
         "Achieved floating-point operations a second (FLOPs / median latency) against arithmetic intensity "
         "(FLOPs / bytes moved, every operator reading its inputs and writing its outputs once). A case under the "
         "slanted roof is limited by memory, one under the flat roof by arithmetic; what a cache keeps is not moved, so "
-        "a small case may stand above the slanted roof.",
+        "a small case may stand above the slanted roof."
+        + (f" Left out, because fewer operations may run than are counted: {', '.join(left_out)}." if left_out else ""),
         panels,
         chosen_group(groups),
     )
+
+
+def _runs_what_is_counted(point: Point) -> bool:
+    """Whether the target's algorithm needs all that its spelled-out form, which is counted, does."""
+    return point.record.algorithmic_macs in (None, point.record.macs)
 
 
 def _machine(condition: Condition) -> tuple[str, str, int | None, str]:
