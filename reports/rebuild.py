@@ -51,6 +51,7 @@ STEPS: dict[str, list[Command]] = {
         ),
         Command(
             "convbench report reports/headline.json -o reports/headline.md -o reports/headline.tex "
+            "--plots reports/headline "
             "--columns target,params,macs,latency_ms,ratio,ratio_low,ratio_high,verdict,peak_bytes,erf_sigma,erf_agd"
         ),
     ],
