@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
 from typing import Annotated, Any
 
 import typer
@@ -30,6 +33,12 @@ class Group(TyperGroup):
                 raise
             fail(str(error))
             raise typer.Exit(2 if isinstance(error, UsageError) else 3) from error
+        except OSError as error:
+            if verbosity.debug or error.errno != errno.ENOSPC:
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has nowhere to go
+            fail(f"the output cannot be written: {error.strerror}")
+            raise typer.Exit(3) from error
         except KeyboardInterrupt:
             fail("interrupted")
             raise typer.Exit(130) from None

@@ -55,7 +55,7 @@ def compare(
     plan = Plan(measures, strict=strict, latency=settings)
     since = start(output)
     interrupted = False
-    with measuring(cases[0], measures) as tell:
+    with measuring(flags.device, measures) as tell:
         try:
             outcomes = compare_cases(cases, index, plan, tell)
         except Interrupted as stop:

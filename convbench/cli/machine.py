@@ -10,7 +10,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table, warn
-from convbench.cli.measuring import progress
+from convbench.cli.measuring import measuring
 from convbench.cli.options import Device, Threads
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def calibrate(
     """
     from convbench import calibration as kept
 
-    with progress() as tell:
+    with measuring(device, {"latency"}) as tell:
         found = kept.calibrate(device, threads, progress=lambda state: tell(str(state)))
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))

@@ -14,7 +14,6 @@ from convbench.cli.options import TimingFlags
 from convbench.errors import UsageError
 
 if TYPE_CHECKING:
-    from convbench.case import Case
     from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
     from convbench.run.outcome import Outcome
@@ -39,7 +38,7 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
 
 
 @contextmanager
-def measuring(case: Case, measures: Collection[str]) -> Iterator[Callable[[str], None]]:
+def measuring(device: str, measures: Collection[str]) -> Iterator[Callable[[str], None]]:
     """Have the device to oneself where something is timed; gives a function that shows what is being done."""
     from convbench.run.device_lock import device_lock, physical_device
 
@@ -47,7 +46,7 @@ def measuring(case: Case, measures: Collection[str]) -> Iterator[Callable[[str],
         if "latency" not in measures:
             yield tell
             return
-        with device_lock(physical_device(case), note):
+        with device_lock(physical_device(device), note):
             yield tell
 
 

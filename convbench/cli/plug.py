@@ -9,7 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, progress, save, start, tell_problems
+from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
 from convbench.report.files import check_outputs
@@ -98,7 +98,7 @@ def plug(
     plan = Plan(measures, latency=latency_settings(timing) if "latency" in measures else None)
     since = start(output)
     interrupted = False
-    with progress() as tell:
+    with measuring(flags.device, measures) as tell:
         tell(f"{into}: plugging in {plugin.name}")
         plugged = plug_into(case, plugin, where or "3x3", after or ())
         try:

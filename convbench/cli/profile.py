@@ -69,7 +69,7 @@ def profile(
     plan = Plan(measures, strict=strict, latency=settings)
     since = start(output)
     interrupted = False
-    with measuring(case, measures) as tell:
+    with measuring(flags.device, measures) as tell:
         try:
             outcome = profile_case(case, plan, tell)
         except Interrupted as stop:
@@ -116,7 +116,7 @@ def _roof(outcome: Outcome) -> Roofline | None:
     dtype = case.autocast or case.dtype
     if cost is None or calibration is None or dtype not in calibration.flops_per_s:
         return None
-    if cost.algorithmic_macs not in (None, cost.macs):
+    if cost.is_spelled_out:
         return None  # what runs may be less than what is counted
     return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 

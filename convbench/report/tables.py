@@ -75,7 +75,7 @@ def _cost_lines(cost: Cost, *, training: bool) -> list[Line]:
     bound = "at least " if cost.uncounted else ""
     step = "forward + backward; " if training else ""
     lines = [("MACs", f"{bound}{cost.macs:,}", f"{step}multiply–accumulates of conv, linear, matmul; no bias")]
-    if cost.algorithmic_macs not in (None, cost.macs):
+    if cost.is_spelled_out:
         lines.append(
             ("algorithmic MACs", f"{cost.algorithmic_macs:,}", "what its algorithm needs; the row above is spelled out")
         )

@@ -12,14 +12,12 @@ from pathlib import Path
 
 from filelock import FileLock, Timeout
 
-from convbench.case import Case
-
 _LOOKS_S = 1.0  # who waits for a device must not disturb the one that measures on it
 
 
-def physical_device(case: Case) -> str:
-    """The device that the case occupies: ``cuda`` is the first one that this process may see."""
-    kind, _, index = case.device.partition(":")
+def physical_device(device: str) -> str:
+    """The device that is occupied: ``cuda`` is the first one that this process may see."""
+    kind, _, index = device.partition(":")
     if kind in ("cpu", "meta"):
         return kind
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""

@@ -83,7 +83,7 @@ def _phases(tasks: Sequence[Task]) -> Iterator[dict[str, list[Task]]]:
     accelerators: dict[str, list[Task]] = {}
     alone: dict[str, list[Task]] = {"cpu": [], "meta": []}
     for task in tasks:
-        device = physical_device(task.case)
+        device = physical_device(task.case.device)
         (alone if device in alone else accelerators).setdefault(device, []).append(task)
     for phase in (accelerators, *({device: alone[device]} for device in alone)):
         if any(phase.values()):

@@ -52,7 +52,7 @@ class MeasureTask:
         if place.exists():
             return
         events: list[Event] = []
-        with device_lock(physical_device(task.case), lambda _: None), Worker() as worker:
+        with device_lock(physical_device(task.case.device), lambda _: None), Worker() as worker:
             try:
                 measure_in(worker, [task], self.timeout_s, node_name(), events.append, blameless=_FROM_SLURM)
             except WorkerCrash:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -56,6 +58,18 @@ def test_an_unwritable_output_is_refused_before_anything_is_measured(cli: Cli, t
     result = cli("profile", "MRFA", "-o", "/proc/no_such_place/out.csv")
     assert result.code == 2
     assert "/proc/no_such_place" in result.err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["list"], ["profile", "MRFA", "--measure", "params"]])
+def test_a_full_disk_behind_stdout_is_told(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "convbench", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 3
+    assert "the output cannot be written: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_command_or_flag_exits_2(installed: Cli) -> None:

@@ -132,6 +132,11 @@ class Cost(Figures):
         return bool(self.uncounted)
 
     @property
+    def is_spelled_out(self) -> bool:
+        """True if a module ran in a form that does more than its algorithm needs."""
+        return self.algorithmic_macs not in (None, self.macs)
+
+    @property
     def padding_macs_share(self) -> float:
         """Share of ``macs`` that falls on padding; 0 where there are none."""
         return self.padding_macs / self.macs if self.macs else 0.0
