@@ -11,18 +11,18 @@ from convbench.registry import register
 
 if TYPE_CHECKING:
     from convbench.api import compare, erf, profile
-    from convbench.subject import build
-    from convbench.sweeps import sweep
+    from convbench.sweep.api import sweep
+    from convbench.target.blueprint import build
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
 
 _LAZY = {
-    "build": "convbench.subject",
+    "build": "convbench.target.blueprint",
     "compare": "convbench.api",
     "erf": "convbench.api",
     "profile": "convbench.api",
-    "sweep": "convbench.sweeps",
+    "sweep": "convbench.sweep.api",
 }
 
 

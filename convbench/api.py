@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import LatencySettings
-    from convbench.run.plan import Plan
-    from convbench.subject import Subject
+    from convbench.measures.table import Plan
+    from convbench.target.blueprint import Subject
 
 
 def profile(
@@ -51,7 +51,7 @@ def profile(
     options: of the target.
     Raises UsageError for a request that cannot be met; a measure that fails is the record's ``status`` and ``error``.
     """
-    from convbench.run.measure import profile_case
+    from convbench.measures.carry_out import profile_case
 
     case = _case(target, dim, shape, size, batch, device, dtype, mode, options, conditions)
     plan = _plan(measures, device, strict, latency, erf)
@@ -83,7 +83,7 @@ def compare(
     Latencies are taken in the same rounds; ``ratio`` refers to ``baseline`` (the first target unless given).
     Raises UsageError for a request that cannot be met.
     """
-    from convbench.run.measure import compare_cases
+    from convbench.measures.carry_out import compare_cases
 
     if not targets:
         raise UsageError("compare needs at least one target")
@@ -112,7 +112,7 @@ def erf(
     Raises UsageError for a request that cannot be met, EmptyMapError when nothing of the input reaches the output.
     """
     from convbench.measures.erf import measure_erf
-    from convbench.subject import blueprint
+    from convbench.target.blueprint import blueprint
 
     case = _case(target, dim, shape, size, 1, device, "float32", "inference", options, None)
     if isinstance(target, str):
@@ -161,7 +161,7 @@ def _case(
 def _plan(
     measures: Sequence[str] | None, device: str, strict: bool, latency: LatencySettings | None, erf: ErfSettings | None
 ) -> Plan:
-    from convbench.run.plan import Plan, check_measures
+    from convbench.measures.table import Plan, check_measures
 
     return Plan(check_measures(measures, device), strict=strict, latency=latency, erf=erf)
 
@@ -169,7 +169,7 @@ def _plan(
 @contextmanager
 def _instance(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None) -> Iterator[Subject]:
     """A subject around a copy of the caller's module, and a file from which measuring processes read it."""
-    from convbench.subject import instance_subject, save_instance
+    from convbench.target.blueprint import instance_subject, save_instance
 
     if inputs is None and not case.shapes:
         raise ShapeError(f"{type(module).__name__} is a module: give shape=(N, C, H, W), or inputs=[…]")

@@ -108,7 +108,7 @@ def calibrate(
     """
     import psutil
 
-    from convbench.devices import device_name, require_device
+    from convbench.execution.device import device_name, require_device
     from convbench.measures.noise import measure_noise
     from convbench.measures.peaks import measure_peaks
 
@@ -157,7 +157,7 @@ def calibration_file(device: str = "cpu", threads: int = 1) -> Path:
     """Where the calibration of this machine is kept."""
     parts = [machine().fingerprint, device.replace(":", "-"), f"{threads}-threads"]
     if device != "cpu":
-        from convbench.devices import device_name
+        from convbench.execution.device import device_name
 
         parts.append("".join(letter if letter.isalnum() else "-" for letter in device_name(device)))
     return cache_folder() / "calibrations" / f"{'_'.join(parts)}.json"

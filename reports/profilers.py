@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from convbench import build
 from convbench.environment import environment
 from convbench.measures.cost import measure_cost
-from convbench.report.row_files import Rows, write_rows
+from convbench.report.io.row_files import Rows, write_rows
 
 HERE = Path(__file__).resolve().parent
 SIZE = 56

@@ -11,7 +11,7 @@ from convbench.case import Case
 from convbench.measures.cost import measure_cost
 from convbench.measures.params import measure_params
 from convbench.registry import Entry, entries
-from convbench.subject import blueprint, make_subject
+from convbench.target.blueprint import blueprint, make_subject
 
 BLOCKS = [entry for entry in entries().values() if entry.kind == "block"]
 NETWORKS = [entry for entry in entries().values() if entry.kind == "network"]

@@ -62,8 +62,8 @@ def show(target: Target, dim: Dim = None, option: Options = None) -> None:
     """Print a target's paper, signature, options with their defaults, and parameter tree."""
     from convbench.case import Case, parse_options
     from convbench.registry import resolve
-    from convbench.subject import blueprint
-    from convbench.targets import load_factory
+    from convbench.target.blueprint import blueprint
+    from convbench.target.references import load_factory
 
     case = Case(target, dim=dim, options=tuple(parse_options(option or ()).items()))
     plan = blueprint(case)

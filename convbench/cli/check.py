@@ -14,12 +14,12 @@ from convbench.cli.console import fail, note, out, print_table, warn
 from convbench.cli.measuring import command, latency_settings, progress
 from convbench.cli.options import Outputs, TimingFlags, takes_flags
 from convbench.errors import UsageError, nearest
-from convbench.report.row_files import Rows, check_row_outputs, write_rows
+from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
 
 if TYPE_CHECKING:
+    from convbench.check.check import Change, Drift
+    from convbench.measures.table import Measure
     from convbench.records import Record
-    from convbench.run.check import Change, Drift
-    from convbench.run.plan import Measure
 
 _MEASURES: tuple[Measure, ...] = ("params", "cost", "memory", "latency")
 
@@ -76,7 +76,7 @@ def check(
     is shown, and fails the check only under --fail-slower, where the estimate is beyond the threshold and its interval
     leaves no doubt that the case became slower. What seems slower is timed twice.
     """
-    from convbench.run.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
+    from convbench.check.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
 
     check_row_outputs(output or ())
     threshold = None if fail_slower is None else _share(fail_slower)
@@ -114,10 +114,10 @@ def _measures(names: Sequence[str] | None) -> tuple[Measure, ...]:
 
 def _load(path: Path) -> Sequence[Record]:
     if path.suffix.lower() == ".jsonl":
-        from convbench.run.store import read_store
+        from convbench.sweep.store import read_store
 
         return [entry.record for entry in read_store(path).entries.values()]
-    from convbench.report.load import load
+    from convbench.report.io.load import load
 
     return load(path).records
 
@@ -139,7 +139,7 @@ def _require_judgeable(
 
 def _print(changes: Sequence[Change], drifts: Sequence[Drift], exact: int) -> None:
     """``exact``: how many cases had figures that are compared exactly."""
-    from convbench.report.check_table import change_table, drift_table
+    from convbench.report.tables.check import change_table, drift_table
 
     if changes:
         print_table(change_table(changes))
@@ -161,7 +161,7 @@ def _tell_versions(before: Sequence[Record], now: Sequence[Record]) -> None:
 
 
 def _save(paths: Sequence[Path] | None, changes: Sequence[Change], drifts: Sequence[Drift]) -> None:
-    from convbench.report.check_table import check_rows
+    from convbench.report.tables.check import check_rows
 
     if not paths:
         return

@@ -12,7 +12,7 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
-from convbench.report.files import check_outputs
+from convbench.report.io.files import check_outputs
 
 _EXAMPLES = """\b
 Examples:
@@ -42,9 +42,9 @@ def compare(
     A verdict says whether a target is faster or slower than the baseline beyond the margin that this machine's noise
     allows: faster, slower, same, or unclear.
     """
-    from convbench.report.tables import compare_table, conditions
-    from convbench.run.measure import Interrupted, compare_cases
-    from convbench.run.plan import Plan, check_measures
+    from convbench.measures.carry_out import Interrupted, compare_cases
+    from convbench.measures.table import Plan, check_measures
+    from convbench.report.tables.case import compare_table, conditions
 
     check_outputs(output or ())
     measures = check_measures(measure, flags.device)

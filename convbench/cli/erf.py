@@ -32,7 +32,7 @@ from convbench.errors import ConvbenchError, OutputError, UsageError, nearest
 if TYPE_CHECKING:
     from convbench.case import Case
     from convbench.measures.erf import ErfSettings
-    from convbench.report.erf_plot import LabelledErf
+    from convbench.report.plots.erf_plot import LabelledErf
 
 erf_app = typer.Typer(
     no_args_is_help=True,
@@ -118,7 +118,7 @@ def plot(
     ] = None,
 ) -> None:
     """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
-    from convbench.report.erf_plot import draw_erf
+    from convbench.report.plots.erf_plot import draw_erf
 
     paths = output or [Path("erf.png")]
     _check(paths, _PICTURES)
@@ -146,7 +146,7 @@ Files = Annotated[
 @takes_flags
 def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
     """Print every figure of the receptive fields, with 95% intervals over samples."""
-    from convbench.report.erf_table import measure_table
+    from convbench.report.tables.erf import measure_table
 
     _check(output or (), _TABLES)
     fields, code = _measure(flags, targets)
@@ -167,7 +167,7 @@ Examples:
 @takes_flags
 def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
     """Print the figures of several targets as ratios to the first."""
-    from convbench.report.erf_table import compare_table
+    from convbench.report.tables.erf import compare_table
 
     _check(output or (), _TABLES)
     fields, code = _measure(flags, targets)
@@ -178,7 +178,7 @@ def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
 
 
 def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
-    from convbench.report.files import check_writable
+    from convbench.report.io.files import check_writable
 
     for path in paths:
         if path.suffix.lower() not in suffixes:
@@ -189,10 +189,10 @@ def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
 
 def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], int]:
     """The fields that could be measured, and the exit code; Ctrl-C keeps those that were complete."""
-    from convbench.devices import require_device
+    from convbench.execution.device import require_device
     from convbench.measures.erf import NOTHING_TO_RAISE, measure_erf
-    from convbench.report.erf_plot import LabelledErf
-    from convbench.subject import blueprint
+    from convbench.report.plots.erf_plot import LabelledErf
+    from convbench.target.blueprint import blueprint
 
     if flags.device == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
@@ -231,7 +231,7 @@ def _save(paths: Sequence[Path] | None, fields: Sequence[LabelledErf]) -> None:
     if not paths or not fields:
         return
     from convbench.environment import environment
-    from convbench.report.erf_table import write_erfs
+    from convbench.report.tables.erf import write_erfs
 
     for path in paths:
         write_erfs(path, fields, json.loads(json.dumps(environment().to_json(), default=str)), command())

@@ -16,7 +16,7 @@ from convbench.errors import UsageError
 if TYPE_CHECKING:
     from convbench.environment import Moment
     from convbench.measures.latency import LatencySettings
-    from convbench.run.outcome import Outcome
+    from convbench.measures.outcome import Outcome
 
 
 def latency_settings(flags: TimingFlags) -> LatencySettings:
@@ -40,7 +40,7 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
 @contextmanager
 def measuring(device: str, measures: Collection[str]) -> Iterator[Callable[[str], None]]:
     """Have the device to oneself where something is timed; gives a function that shows what is being done."""
-    from convbench.run.device_lock import device_lock, physical_device
+    from convbench.workers.device_lock import device_lock, physical_device
 
     with progress() as tell:
         if "latency" not in measures:
@@ -97,8 +97,8 @@ def save(
     if not paths:
         return
     from convbench.environment import environment
-    from convbench.report.fields import field_of
-    from convbench.report.files import Report, write
+    from convbench.report.io.fields import field_of
+    from convbench.report.io.files import Report, write
 
     modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
     surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()

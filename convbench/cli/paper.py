@@ -10,7 +10,7 @@ from convbench.cli.app import app
 from convbench.cli.console import fail, note, out, print_table
 from convbench.cli.measuring import command, progress
 from convbench.cli.options import Outputs
-from convbench.report.row_files import Rows, check_row_outputs, write_rows
+from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
 
 if TYPE_CHECKING:
     from convbench.paper import Comparison
@@ -52,7 +52,7 @@ def paper(
     """
     from convbench.paper import published, select
     from convbench.paper.measure import compare_published
-    from convbench.report.paper_table import explanations, paper_rows, paper_table
+    from convbench.report.tables.paper import explanations, paper_rows, paper_table
 
     check_row_outputs(output or ())
     figures = select(published(), systems or ())

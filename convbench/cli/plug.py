@@ -12,7 +12,7 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
-from convbench.report.files import check_outputs
+from convbench.report.io.files import check_outputs
 
 _EXAMPLES = """\b
 Examples:
@@ -81,12 +81,12 @@ def plug(
     layer that was asked for is listed, with the reason where it stayed as it was.
     """
     from convbench.case import parse_options
+    from convbench.measures.carry_out import Interrupted
+    from convbench.measures.table import Plan, check_measures
     from convbench.plug import load_block
     from convbench.plug.measure import compare_with_host, plug_into
-    from convbench.report.plug_table import changes_rows, changes_table, plug_table
-    from convbench.report.tables import conditions
-    from convbench.run.measure import Interrupted
-    from convbench.run.plan import Plan, check_measures
+    from convbench.report.tables.case import conditions
+    from convbench.report.tables.plug import changes_rows, changes_table, plug_table
 
     check_outputs(output or ())
     if after and where:

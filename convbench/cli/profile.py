@@ -13,11 +13,11 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.errors import UsageError
-from convbench.report.files import check_outputs
+from convbench.report.io.files import check_outputs
 
 if TYPE_CHECKING:
     from convbench.measures.cost import ModuleCost, Roofline
-    from convbench.run.outcome import Outcome
+    from convbench.measures.outcome import Outcome
 
 _EXAMPLES = """\b
 Examples:
@@ -55,12 +55,12 @@ def profile(
     output: Outputs = None,
 ) -> None:
     """Measure one target: parameters, MACs and FLOPs, latency, memory, receptive field."""
-    from convbench.run.measure import Interrupted, profile_case
-    from convbench.run.plan import Plan, check_measures
+    from convbench.measures.carry_out import Interrupted, profile_case
+    from convbench.measures.table import Plan, check_measures
 
     check_outputs(output or ())
     if memory_timeline is not None:
-        from convbench.report.memory_timeline import check_timeline
+        from convbench.report.plots.memory_timeline import check_timeline
 
         check_timeline(memory_timeline)
     measures = check_measures(measure, flags.device)
@@ -81,7 +81,7 @@ def profile(
     tell_problems([outcome])
     save(output, [outcome], since, sections)
     if memory_timeline is not None and outcome.memory is not None:
-        from convbench.report.memory_timeline import draw_timeline
+        from convbench.report.plots.memory_timeline import draw_timeline
 
         draw_timeline(outcome.memory, memory_timeline)
         note(f"drew {memory_timeline}")
@@ -89,8 +89,8 @@ def profile(
 
 
 def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool) -> None:
-    from convbench.report.memory_table import peak_modules_table, peak_tensors_table
-    from convbench.report.tables import conditions, operator_table, profile_table, tree_table
+    from convbench.report.tables.case import conditions, operator_table, profile_table, tree_table
+    from convbench.report.tables.memory import peak_modules_table, peak_tensors_table
 
     out().print(f"[bold]{outcome.name}[/bold] {conditions(outcome.record())}")
     print_table(profile_table(outcome, _roof(outcome)))
@@ -124,7 +124,7 @@ def _roof(outcome: Outcome) -> Roofline | None:
 def _cross_check(outcome: Outcome) -> list[dict[str, Any]]:
     """Count with other tools too, print where they differ and why, and return the same as rows."""
     from convbench.measures.cost import cross_check
-    from convbench.report.crosscheck_table import crosscheck_rows, crosscheck_table
+    from convbench.report.tables.crosscheck import crosscheck_rows, crosscheck_table
 
     if outcome.subject is None or outcome.cost is None:
         raise UsageError("--cross-check compares costs: measure them, --measure cost")

@@ -14,10 +14,10 @@ from convbench.cli.console import note, out, warn
 from convbench.cli.measuring import command
 from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
 from convbench.records import COLUMNS
-from convbench.report.files import check_outputs, write, write_atomically
+from convbench.report.io.files import check_outputs, write, write_atomically
 
 if TYPE_CHECKING:
-    from convbench.report.document import Report
+    from convbench.report.io.document import Report
 
 _EXAMPLES = """\b
 Examples:
@@ -59,7 +59,7 @@ def report(
     Records of different machines are joined and kept apart: no plot, front or ratio mixes their times. A CSV file does
     not say where it was measured, so each one counts as a machine of its own.
     """
-    from convbench.report.load import join, load
+    from convbench.report.io.load import join, load
 
     if not output and plots is None:
         raise UsageError("say what to write: -o page.html, or --plots FOLDER")

@@ -15,11 +15,11 @@ from convbench.cli.console import err, note, out, print_table, verbosity, warn
 from convbench.cli.measuring import command
 from convbench.cli.options import Outputs, Targets, takes_flags
 from convbench.errors import UsageError
-from convbench.report.files import check_outputs, write
+from convbench.report.io.files import check_outputs, write
 
 if TYPE_CHECKING:
-    from convbench.run.study import Study
-    from convbench.run.sweep import Progress, Result
+    from convbench.sweep.study import Study
+    from convbench.sweep.sweep import Progress, Result
 
 _EXAMPLES = """\b
 Examples:
@@ -147,7 +147,7 @@ def sweep(
     Records are appended as they come. Interrupted or killed, the same command goes on where it stopped; a crash, a
     time-out or running out of memory is the record of its case. With --slurm, Ctrl-C leaves the jobs running.
     """
-    from convbench.run.sweep import run_study
+    from convbench.sweep.sweep import run_study
 
     outputs, place = _places(output or (), store, targets or ())
     check_outputs(outputs)
@@ -164,9 +164,9 @@ def sweep(
 
 def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, options: Sequence[str]) -> Study:
     """The study of a file, of flags, or of a file with flags that override its keys. Raises UsageError."""
-    from convbench.run.settings import Given, settings_from_flags
-    from convbench.run.study import make_study
-    from convbench.run.study_file import settings_from_file
+    from convbench.sweep.settings import Given, settings_from_flags
+    from convbench.sweep.study import make_study
+    from convbench.sweep.study_file import settings_from_file
 
     files = [name for name in targets if name.lower().endswith(".toml")]
     if len(files) > 1:
@@ -195,7 +195,7 @@ def _places(outputs: Sequence[Path], store: Path | None, targets: Sequence[str])
 def _slurm_parameters(text: str | None) -> dict[str, Any] | None:
     if text is None:
         return None
-    from convbench.run.slurm import parse_parameters
+    from convbench.cluster.slurm import parse_parameters
 
     return parse_parameters(text)
 
@@ -206,7 +206,7 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
 
     Nothing is drawn between events: a line that refreshes itself would take turns with the case on the processor.
     """
-    from convbench.run.events import Finished, Said
+    from convbench.sweep.events import Finished, Said
 
     def tell(progress: Progress) -> None:
         event = progress.event
@@ -241,14 +241,14 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
 def _left(progress: Progress) -> str:
     if progress.left_s is None or progress.done == progress.total:
         return ""
-    from convbench.report.plan_table import duration
+    from convbench.report.tables.plan import duration
 
     return f", about {duration(progress.left_s)} left"
 
 
 def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
-    from convbench.report.stored import stored_report
-    from convbench.report.sweep_table import common_conditions, sweep_table
+    from convbench.report.io.stored import stored_report
+    from convbench.report.tables.sweep import common_conditions, sweep_table
 
     records = result.records
     if records:
@@ -268,10 +268,10 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
 
 
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:
-    from convbench.report.plan_table import plan_summary, plan_table
-    from convbench.run.store import Contents, read_store
-    from convbench.run.survey import estimate
-    from convbench.run.sweep import missing
+    from convbench.report.tables.plan import plan_summary, plan_table
+    from convbench.sweep.store import Contents, read_store
+    from convbench.sweep.survey import estimate
+    from convbench.sweep.sweep import missing
 
     held = read_store(store) if store.exists() else Contents({}, {}, [])
     todo = {task.key for task in missing(study.tasks, held, force=force, retry_failed=retry_failed)}

@@ -27,7 +27,7 @@ from convbench.cli.options import (
     expand_targets,
     takes_flags,
 )
-from convbench.report.row_files import Rows, check_row_outputs, write_rows
+from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
 from convbench.verify.table import CHECKS, choose_checks
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def verify(
     Every result comes with its reason. Without names, all registered blocks are verified. Parameters are moved off
     their initial values first, because zeros and layer scales of 1e-6 hide what is behind them.
     """
-    from convbench.report.verify_table import verify_matrix, verify_rows, verify_table
+    from convbench.report.tables.verify import verify_matrix, verify_rows, verify_table
     from convbench.verify.run import prepare, run_checks
 
     check_row_outputs(output or ())

@@ -17,9 +17,9 @@ import torch
 from torch import Tensor
 
 from convbench.case import DTYPES
-from convbench.devices import torch_dtype
+from convbench.execution.device import torch_dtype
 from convbench.machine import machine
-from convbench.run.process import run_in_worker, timing_environment
+from convbench.workers.process import run_in_worker, timing_environment
 
 _FIRST_SIDE, _LAST_SIDE, _LAST_SIDE_ON_ACCELERATORS = 256, 4096, 16384
 _LONG_ENOUGH_S = 0.05

@@ -19,7 +19,7 @@ from convbench.errors import UsageError, nearest
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from convbench.subject import Subject
+    from convbench.target.blueprint import Subject
 
 Convention = Callable[["Subject"], int]
 

@@ -33,7 +33,7 @@ def compare_published(figures: Sequence[Published]) -> Iterator[Comparison]:
 def _measure(case: Case, convention: str) -> tuple[int, int]:
     """Parameters, and the cost of one image in the convention."""
     from convbench.measures.params import measure_params
-    from convbench.subject import make_subject
+    from convbench.target.blueprint import make_subject
 
     count = find_convention(convention)
     subject = make_subject(case)

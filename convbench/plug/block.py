@@ -20,7 +20,7 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.plug.change import Shape
 from convbench.registry import resolve
-from convbench.targets import bind_options, kind_of, load_factory
+from convbench.target.references import bind_options, kind_of, load_factory
 
 _IN = ("dim", "in_channels", "in_chans", "in_planes", "inp", "channels", "num_features")
 _OUT = ("out_channels", "out_chans", "out_planes", "oup")

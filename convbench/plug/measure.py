@@ -14,16 +14,16 @@ import cloudpickle
 import torch
 
 from convbench.case import Case
-from convbench.devices import require_device
+from convbench.execution.device import require_device
+from convbench.measures.carry_out import Interrupted, compare_cases
+from convbench.measures.outcome import Outcome
+from convbench.measures.table import Plan, Progress
 from convbench.plug.block import Block
 from convbench.plug.change import Plugged
 from convbench.plug.insert import insert_after
 from convbench.plug.replace import replace_convs
 from convbench.registry import resolve
-from convbench.run.measure import Interrupted, compare_cases
-from convbench.run.outcome import Outcome
-from convbench.run.plan import Plan, Progress
-from convbench.subject import Blueprint, blueprint, save_instance
+from convbench.target.blueprint import Blueprint, blueprint, save_instance
 
 
 def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plugged:

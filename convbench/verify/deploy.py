@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convbench.targets import require_extra
+from convbench.target.references import require_extra
 from convbench.verify.agreement import require_close, tensors_in
 from convbench.verify.calls import apart, first_line
 from convbench.verify.result import Failed, Skipped

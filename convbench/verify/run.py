@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from convbench.case import DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case
 from convbench.errors import MissingExtraError, UsageError
-from convbench.subject import Blueprint, blueprint
+from convbench.target.blueprint import Blueprint, blueprint
 from convbench.verify.calls import first_line
 from convbench.verify.result import CheckResult, Failed, NotApplicable, Skipped, Status
 from convbench.verify.table import Check

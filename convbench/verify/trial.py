@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from convbench.subject import Blueprint
+from convbench.target.blueprint import Blueprint
 from convbench.verify.agreement import root_mean_square_difference, tensors_in
 from convbench.verify.result import Failed
 

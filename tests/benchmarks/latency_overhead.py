@@ -25,12 +25,12 @@ def main() -> None:
     import torch
 
     from convbench.case import Case
+    from convbench.measures.latency.timing.calls import make_call
+    from convbench.measures.latency.timing.clock import CpuClock, collector_off
+    from convbench.measures.latency.timing.rounds import Lane, Rounds
+    from convbench.measures.latency.timing.warmup import warm_up
     from convbench.statistics import log_ratio_interval
-    from convbench.subject import make_subject
-    from convbench.timing.calls import make_call
-    from convbench.timing.clock import CpuClock, collector_off
-    from convbench.timing.rounds import Lane, Rounds
-    from convbench.timing.warmup import warm_up
+    from convbench.target.blueprint import make_subject
 
     torch.set_num_threads(1)
     subject = make_subject(Case(f"{__file__.replace('overhead', 'targets')}:Depthwise", dim=64, size=10))
@@ -69,7 +69,7 @@ def main() -> None:
 
 def _restart_with_timing_environment() -> None:
     """The allocator and the thread count are read when a process starts."""
-    from convbench.run.process import timing_environment
+    from convbench.workers.process import timing_environment
 
     if "CONVBENCH_PAD" not in os.environ:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **timing_environment(1)})

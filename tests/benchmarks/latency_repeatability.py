@@ -18,7 +18,7 @@ AUTORANGE = """
 import sys, torch
 from torch.utils.benchmark import Timer
 from convbench.case import Case
-from convbench.subject import make_subject
+from convbench.target.blueprint import make_subject
 subject = make_subject(Case(sys.argv[1]))
 timer = Timer("module(x)", globals={"module": subject.module, "x": subject.args[0]})
 with torch.inference_mode():

@@ -19,7 +19,7 @@ from memray_peak import memray_peak
 
 from convbench.case import Case
 from convbench.measures.memory import measure_memory
-from convbench.subject import make_subject
+from convbench.target.blueprint import make_subject
 
 MIB = 2**20
 PLAIN = "tests.memory.plain_mrfa:PlainMRFA"

@@ -12,8 +12,8 @@ import torch
 
 from convbench.case import Case
 from convbench.measures.memory.step import step_of
-from convbench.run.process import run_in_worker
-from convbench.subject import make_subject
+from convbench.target.blueprint import make_subject
+from convbench.workers.process import run_in_worker
 
 
 def memray_peak(case: Case) -> int:

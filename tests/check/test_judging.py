@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.case import Case
+from convbench.check import check
+from convbench.check.check import Change, Row, Span, compare_exactly, comparisons, held_measures, judge, judge_latencies
 from convbench.errors import UsageError
 from convbench.measures.latency import Latency, LatencyComparison, LatencySettings, Ratio
 from convbench.records import Record
-from convbench.run import check
-from convbench.run.check import Change, Row, Span, compare_exactly, comparisons, held_measures, judge, judge_latencies
 
 FULL = Record(
     "MRFA",

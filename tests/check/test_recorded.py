@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 
 from convbench.case import Case
+from convbench.check.recorded import case_of
 from convbench.errors import UsageError
+from convbench.measures.carry_out import profile_case
+from convbench.measures.table import Plan
 from convbench.records import Record
 from convbench.registry import entries, select
-from convbench.run.measure import profile_case
-from convbench.run.plan import Plan
-from convbench.run.recorded import case_of
 
 IDENTITY = (
     *("target", "kind", "options", "input_shape", "device", "dtype", "memory_format", "mode", "execution", "threads"),

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from convbench.run import measure
+from convbench.measures import carry_out as measure
 from tests.cli.conftest import Cli
 
 

@@ -12,7 +12,7 @@ import pytest
 
 from convbench.errors import UsageError
 from convbench.records import COLUMNS
-from convbench.run.device_lock import device_lock
+from convbench.workers.device_lock import device_lock
 from tests.cli.conftest import Cli
 
 QUICK = ("--measure", "params", "--measure", "cost")
@@ -202,7 +202,7 @@ def test_timing_waits_for_a_device_that_another_measures_on(cli: Cli, monkeypatc
     def refuse(*_: object) -> None:
         raise UsageError("got the device")
 
-    monkeypatch.setattr("convbench.run.measure.profile_case", refuse)
+    monkeypatch.setattr("convbench.measures.carry_out.profile_case", refuse)
     other = threading.Thread(target=hold)
     other.start()
     held.wait()

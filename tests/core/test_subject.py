@@ -11,9 +11,9 @@ from torch import nn
 
 import convbench
 from convbench.case import Case
-from convbench.devices import available_devices, require_device
 from convbench.errors import DeviceError, OptionError, TargetError, UnknownNameError, UsageError
-from convbench.subject import blueprint, instance_subject, make_subject, save_instance
+from convbench.execution.device import available_devices, require_device
+from convbench.target.blueprint import blueprint, instance_subject, make_subject, save_instance
 
 USER_FILE = '''
 import torch

@@ -20,7 +20,7 @@ from convbench.errors import DeviceError, MeasurementError, OutputError
 from convbench.measures import peaks as peak_measures
 from convbench.measures.noise import DepthwisePointwise, NoiseFloor, measure_noise
 from convbench.measures.peaks import Peaks, copy_bandwidth, copy_size, measure_peaks, peak_flops, timer
-from convbench.run.worker import find_job
+from convbench.workers.worker import find_job
 
 CPU = torch.device("cpu")
 
@@ -228,7 +228,7 @@ def test_a_floor_that_cannot_be_timed_says_why() -> None:
 
 def test_the_block_that_is_compared_with_itself_can_be_built_by_name() -> None:
     from convbench.measures.noise import _BLOCK
-    from convbench.subject import build
+    from convbench.target.blueprint import build
 
     block = build(_BLOCK, dim=8)
     assert isinstance(block, DepthwisePointwise)

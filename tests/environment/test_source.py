@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 
 from convbench.source import Source, git_state, source_files, source_of, source_tree
-from convbench.subject import build
+from convbench.target.blueprint import build
 
 BLOCK = """
 from torch import nn

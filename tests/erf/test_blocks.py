@@ -11,7 +11,7 @@ from torch import nn
 from convbench.case import Case
 from convbench.measures.erf import Erf, ErfSettings, measure_erf
 from convbench.registry import select
-from convbench.subject import blueprint
+from convbench.target.blueprint import blueprint
 
 BLOCKS = [entry.name for entry in select(kind="block")]
 WHOLE_IMAGE = {"DRConv", "DRConvExperts", "UniConvNetBlock"}

@@ -13,7 +13,7 @@ from torch import nn
 
 from convbench.errors import OutputError
 from convbench.measures.erf import Erf, ErfSettings, measure_erf
-from convbench.report.erf_plot import LabelledErf, draw_erf
+from convbench.report.plots.erf_plot import LabelledErf, draw_erf
 from tests.erf.closed_form import constant_conv
 
 
@@ -107,5 +107,5 @@ def test_other_suffixes_are_errors(erfs: list[LabelledErf], tmp_path: Path) -> N
 
 
 def test_drawing_imports_no_torch() -> None:
-    code = "import sys, convbench.report.erf_plot; sys.exit('torch' in sys.modules)"
+    code = "import sys, convbench.report.plots.erf_plot; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -20,9 +20,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from convbench.case import Case
-from convbench.checkpoint import load_weights, read_state
 from convbench.errors import WeightsError
-from convbench.subject import blueprint, build
+from convbench.target.blueprint import blueprint, build
+from convbench.target.weights import load_weights, read_state
 
 
 def model(width: int = 4) -> nn.Module:
@@ -116,7 +116,7 @@ def test_prefixes_stay_where_the_module_has_them(tmp_path: Path) -> None:
 
 @given(st.lists(st.sampled_from(["module", "_orig_mod", "model", "net", "ema"]), max_size=3))
 def test_any_stack_of_wrappers(words: list[str]) -> None:
-    from convbench.checkpoint import _without_prefix
+    from convbench.target.weights import _without_prefix
 
     prefix = "".join(f"{word}." for word in words)
     assert _without_prefix(prefixed(prefix), filled().keys()).keys() == filled().keys()

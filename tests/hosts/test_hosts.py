@@ -12,7 +12,7 @@ import torchvision
 
 from convbench.case import Case
 from convbench.errors import MissingExtraError, OptionError, UnknownNameError, UsageError
-from convbench.subject import blueprint, build, make_subject
+from convbench.target.blueprint import blueprint, build, make_subject
 
 timm = pytest.importorskip("timm")
 
@@ -150,13 +150,13 @@ class TestPretrained:
         def missing(*_: Any, **__: Any) -> Any:
             raise MissingEntryError("not on this disk")
 
-        monkeypatch.setattr("convbench.hosts._require_hub", lambda _: None)
+        monkeypatch.setattr("convbench.target.hosts._require_hub", lambda _: None)
         monkeypatch.setattr(timm, "create_model", missing)
         with pytest.raises(UsageError, match="could not be fetched"):
             blueprint(Case("timm:resnet18", pretrained=True)).module()
 
     def test_a_wrong_option_is_still_a_wrong_option(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("convbench.hosts._require_hub", lambda _: None)
+        monkeypatch.setattr("convbench.target.hosts._require_hub", lambda _: None)
         with pytest.raises(OptionError, match="no_such_option"):
             blueprint(Case("timm:resnet18", pretrained=True, options=(("no_such_option", 1),))).module()
 
@@ -171,7 +171,7 @@ class TestPretrained:
             server.bind(("127.0.0.1", 0))
             server.listen()
             address = f"http://127.0.0.1:{server.getsockname()[1]}/weights.pth"
-            monkeypatch.setattr("convbench.hosts._PATIENCE_S", 0.2)
+            monkeypatch.setattr("convbench.target.hosts._PATIENCE_S", 0.2)
 
             def download(*_: Any, **__: Any) -> Any:
                 return torch.hub.download_url_to_file(address, "/dev/null")

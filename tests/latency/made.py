@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from convbench.measures.latency.timing.noise import Disturbance
+from convbench.measures.latency.timing.result import Column, TargetTiming
 from convbench.statistics import Interval
-from convbench.timing.noise import Disturbance
-from convbench.timing.result import Column, TargetTiming
 
 QUIET = Disturbance(interrupted=0.0, faults=0.0, faults_per_call=0.0, steal=0.0, switches_per_sample=0.0)
 

@@ -12,7 +12,7 @@ from scipy import stats
 from convbench.measures.latency.combine import Gathered, comparison_of
 from convbench.measures.latency.result import LatencyComparison
 from convbench.measures.latency.settings import LatencySettings
-from convbench.timing.result import TargetTiming
+from convbench.measures.latency.timing.result import TargetTiming
 from tests.latency.made import QUIET, column, interval, timing
 
 SETTINGS = LatencySettings()

@@ -18,8 +18,8 @@ from convbench.measures.latency import (
     instructions,
     measure_latency,
 )
-from convbench.run.process import WorkerCrash, WorkerTimeout
-from convbench.timing.instructions import require_valgrind
+from convbench.measures.latency.timing.instructions import require_valgrind
+from convbench.workers.process import WorkerCrash, WorkerTimeout
 
 TARGETS = Path(__file__).parent.parent / "timing" / "targets.py"
 COUNTED = LatencySettings(metric="instructions", timeout_s=30)

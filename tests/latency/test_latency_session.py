@@ -13,10 +13,10 @@ from convbench.measures.latency import pool as module
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.session import Session
 from convbench.measures.latency.settings import LatencySettings, Progress
-from convbench.run.process import WorkerCrash, WorkerTimeout
-from convbench.timing.beacon import CONTROL, Beacon
-from convbench.timing.order import Order
-from convbench.timing.result import ProcessTiming, TargetTiming
+from convbench.measures.latency.timing.beacon import CONTROL, Beacon
+from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
+from convbench.workers.process import WorkerCrash, WorkerTimeout
 from tests.latency.made import timing
 
 Say = Callable[[Mapping[str, Any]], None]

@@ -12,7 +12,7 @@ from convbench.case import Case
 from convbench.errors import OutOfMemory
 from convbench.measures.memory import measure_memory
 from convbench.measures.memory.accelerator import allocator_peak
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 
 DEVICE = torch.device("cuda:0")
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from convbench.case import Case
 from convbench.errors import OutOfMemory
 from convbench.measures.memory import budget, measure_memory
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 
 MIB = 2**20
 

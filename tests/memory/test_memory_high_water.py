@@ -15,7 +15,7 @@ import convbench
 from convbench.case import Case
 from convbench.errors import MeasurementError, UsageError
 from convbench.measures.memory import high_water, measure_memory
-from convbench.subject import Subject, make_subject
+from convbench.target.blueprint import Subject, make_subject
 
 MIB = 2**20
 BLOCKS = Path(__file__).with_name("big_blocks.py")

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.measures.memory import measure_memory
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 
 
 class Restless(nn.Module):
@@ -127,7 +127,7 @@ import sys, torch
 from torch import nn
 from convbench.case import Case
 from convbench.measures.memory import measure_memory
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 module = nn.Sequential(nn.Conv2d(4, 4, 3), nn.BatchNorm2d(4), nn.GELU(), nn.Dropout(0.1), nn.Conv2d(4, 4, 1))
 case = Case("nothing", shapes=((1, 4, 6, 6),), mode={mode!r})
 memory = measure_memory(Subject(case, "x", "block", {{}}, module, (torch.randn(1, 4, 6, 6),)), high_water=False)

@@ -7,7 +7,7 @@ import torch
 
 from convbench.case import Case
 from convbench.measures.memory import measure_memory
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 from tests.memory.plain_mrfa import PlainMRFA
 
 MIB = 2**20

@@ -16,14 +16,14 @@ from torch import nn
 from convbench.case import Case
 from convbench.errors import OutputError
 from convbench.measures.memory import Memory, MemoryEvent, measure_memory
-from convbench.report.memory_timeline import (
+from convbench.report.plots.memory_timeline import (
     check_timeline,
     draw_timeline,
     timeline_csv,
     timeline_figure,
     timeline_layers,
 )
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
 
 
 def memory_of(module: nn.Module, mode: str = "training") -> Memory:
@@ -114,7 +114,7 @@ import sys
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
-from convbench.report.memory_timeline import timeline_csv, timeline_figure
+from convbench.report.plots.memory_timeline import timeline_csv, timeline_figure
 event = SimpleNamespace(index=0, phase="forward", operator="(forward)", module="", change_bytes=0, live_bytes=8)
 memory = SimpleNamespace(timeline=(event,), weights_bytes=4, input_bytes=4)
 timeline_csv(memory), timeline_figure(memory)

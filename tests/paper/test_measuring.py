@@ -14,7 +14,7 @@ from convbench.paper import Published
 from convbench.paper.conventions import CONVENTIONS, count_elements, find_convention
 from convbench.paper.measure import compare_published
 from convbench.registry import _runtime, register
-from convbench.subject import make_subject
+from convbench.target.blueprint import make_subject
 
 PLAIN, WITH_ELEMENTS = CONVENTIONS
 
@@ -106,7 +106,7 @@ def test_the_same_network_is_built_once(tiny: str, monkeypatch: pytest.MonkeyPat
         builds.append(case)
         return make_subject(case)
 
-    monkeypatch.setattr("convbench.subject.make_subject", counted)
+    monkeypatch.setattr("convbench.target.blueprint.make_subject", counted)
     list(compare_published([published(), published(gmacs="9"), published(resolution="16")]))
     assert [case.size for case in builds] == [8, 16]
 

@@ -13,7 +13,7 @@ from convbench.errors import UnknownNameError, UsageError
 from convbench.measures.cost import measure_cost
 from convbench.plug import Plugged, insert_after, load_block
 from convbench.plug.measure import plug_into
-from convbench.subject import blueprint
+from convbench.target.blueprint import blueprint
 
 HOSTS = Path(__file__).parent / "hosts.py"
 IMAGE = (torch.zeros(1, 3, 8, 8, device="meta"),)

@@ -24,7 +24,7 @@ IMAGE = (torch.zeros(1, 3, 64, 64, device="meta"),)
 
 
 def mixed() -> nn.Module:
-    from convbench.subject import blueprint
+    from convbench.target.blueprint import blueprint
 
     return blueprint(Case(f"{HOSTS}:Mixed", device="meta")).module()
 

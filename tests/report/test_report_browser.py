@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from convbench.report.document import Report
-from convbench.report.files import write
+from convbench.report.io.document import Report
+from convbench.report.io.files import write
+from convbench.report.plots.points import points
 from convbench.report.plots.scatter import pareto_front
-from convbench.report.points import points
 from tests.report.chromium import CHROMIUM, Browser, browser
 from tests.report.made_up_records import ENVIRONMENT, zoo
 from tests.report.test_report_page import field

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from convbench.report.document import Report
-from convbench.report.files import EXPORTERS, write
-from convbench.report.load import load
+from convbench.report.io.document import Report
+from convbench.report.io.files import EXPORTERS, write
+from convbench.report.io.load import load
 from tests.report.made_up_records import ENVIRONMENT, record, zoo
 
 

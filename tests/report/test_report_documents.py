@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
 from convbench.records import Record
-from convbench.report.document import Report
-from convbench.report.formats.latex import escape as escape_latex
-from convbench.report.formats.latex import to_latex
-from convbench.report.formats.markdown import code, table, to_markdown
+from convbench.report.io.document import Report
+from convbench.report.io.latex import escape as escape_latex
+from convbench.report.io.latex import to_latex
+from convbench.report.io.markdown import code, table, to_markdown
 from tests.report.made_up_records import record
 from tests.report.strategies import TEXTS
 

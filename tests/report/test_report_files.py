@@ -17,8 +17,8 @@ from hypothesis import strategies as st
 
 from convbench.errors import MissingExtraError, OutputError, UsageError
 from convbench.records import COLUMNS, Record
-from convbench.report.files import EXPORTERS, Report, check_outputs, write, write_atomically
-from convbench.report.load import load
+from convbench.report.io.files import EXPORTERS, Report, check_outputs, write, write_atomically
+from convbench.report.io.load import load
 from tests.report.made_up_records import ENVIRONMENT, record
 from tests.report.strategies import RECORDS
 

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from convbench.report.document import Report
 from convbench.report.environments import flatten, same_environment
-from convbench.report.files import write
-from convbench.report.load import join, load
+from convbench.report.io.document import Report
+from convbench.report.io.files import write
+from convbench.report.io.load import join, load
 from tests.report.made_up_records import ENVIRONMENT, record
 
 OTHER = {**ENVIRONMENT, "machine": {"cpu": "Test CPU 2", "logical_cores": 64}}

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convbench.report.document import Report
-from convbench.report.fields import Field
-from convbench.report.files import write
-from convbench.report.load import load
-from convbench.report.page import render_page
+from convbench.report.io.document import Report
+from convbench.report.io.fields import Field
+from convbench.report.io.files import write
+from convbench.report.io.load import load
+from convbench.report.page.page import render_page
 from tests.report.made_up_records import ENVIRONMENT, record, zoo
 
 VOID = {"meta", "input", "br", "img", "link", "hr"}

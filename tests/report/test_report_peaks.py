@@ -9,11 +9,11 @@ import pytest
 
 from convbench.calibration import Calibration
 from convbench.machine import machine
-from convbench.report import peaks
-from convbench.report.document import Report
-from convbench.report.files import write
-from convbench.report.load import load
-from convbench.report.peaks import Peaks, known_peaks, with_calibrations
+from convbench.report.io.document import Report
+from convbench.report.io.files import write
+from convbench.report.io.load import load
+from convbench.report.plots import peaks
+from convbench.report.plots.peaks import Peaks, known_peaks, with_calibrations
 from tests.report.made_up_records import ENVIRONMENT, record
 
 HERE = {**ENVIRONMENT, "machine": dataclasses.asdict(machine())}

@@ -15,17 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from convbench.records import Record
-from convbench.report.document import Report
-from convbench.report.peaks import Peaks
+from convbench.report.io.document import Report
 from convbench.report.plots import draw_plots, plot_files
 from convbench.report.plots.labels import place_labels, spread
 from convbench.report.plots.panel import Plot, chosen_group, grouped, short
+from convbench.report.plots.peaks import Peaks
+from convbench.report.plots.points import letter, points
 from convbench.report.plots.power_law import fit_power_law
 from convbench.report.plots.roofline import roofline
 from convbench.report.plots.scaling import scaling_curves
 from convbench.report.plots.scatter import front_steps, latency_scatter, pareto_front
 from convbench.report.plots.svg import LogScale, marker
-from convbench.report.points import letter, points
 from tests.report.made_up_records import ENVIRONMENT, TARGETS, record, zoo
 
 COSTS = st.lists(st.tuples(st.integers(1, 6), st.integers(1, 6)), min_size=1, max_size=12)

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from convbench import errors
-from convbench.run.process import Worker, WorkerCrash, WorkerTimeout, run_in_worker, timing_environment
+from convbench.workers.process import Worker, WorkerCrash, WorkerTimeout, run_in_worker, timing_environment
 
 HERE = Path(__file__).parent
 
@@ -124,7 +124,7 @@ def test_preparing_for_a_job_that_fails_to_import_raises() -> None:
 def test_request_file_gives_json_lines(tmp_path: Path) -> None:
     path = tmp_path / "request.json"
     path.write_text(json.dumps({"do": "worker_jobs:echo", "say": "file", "messages": 1}))
-    command = [sys.executable, "-m", "convbench.run.worker", str(path)]
+    command = [sys.executable, "-m", "convbench.workers.worker", str(path)]
     done = subprocess.run(command, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(HERE)})
     assert done.returncode == 0
     lines = [json.loads(line) for line in done.stdout.splitlines()]
@@ -136,7 +136,7 @@ def test_request_file_gives_json_lines(tmp_path: Path) -> None:
 def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "from convbench.run.process import run_in_worker\n"
+        "from convbench.workers.process import run_in_worker\n"
         "run_in_worker({'do': 'worker_jobs:hang'}, on_message=lambda m: print(m['child'], flush=True))\n"
     )
     parent = subprocess.Popen(

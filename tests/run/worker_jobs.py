@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convbench.errors import MissingExtraError, ShapeError
-from convbench.run.worker import Send
+from convbench.workers.worker import Send
 
 
 def echo(request: Mapping[str, Any], send: Send) -> Any:

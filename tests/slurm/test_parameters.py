@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from convbench.case import Case
+from convbench.cluster.slurm import SlurmRunner, parse_parameters, slurm_folder
 from convbench.errors import UsageError
-from convbench.run.slurm import SlurmRunner, parse_parameters, slurm_folder
-from convbench.run.task import Task
+from convbench.sweep.task import Task
 
 
 @pytest.mark.parametrize(
@@ -83,7 +83,7 @@ def test_the_time_limit_leaves_room_for_the_cases_own(runner_of: Any) -> None:
 
 
 def test_long_studies_become_several_arrays(runner_of: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("convbench.run.slurm.longest_array", lambda: 4)
+    monkeypatch.setattr("convbench.cluster.slurm.longest_array", lambda: 4)
     tasks = [Task(Case("MRFA", dim=4 * (n + 1), device="cpu" if n < 9 else "meta"), ("params",)) for n in range(11)]
     batches = [batch for _, batch in runner_of("partition=a")._batches(tasks)]
     assert [len(batch) for batch in batches] == [4, 4, 1, 2]

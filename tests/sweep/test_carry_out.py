@@ -13,10 +13,10 @@ import pytest
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.records import Record
-from convbench.run.events import Ended, Finished, Post, Said, Started
-from convbench.run.store import Store
-from convbench.run.sweep import Progress, Result, carry_out, missing
-from convbench.run.task import Task
+from convbench.sweep.events import Ended, Finished, Post, Said, Started
+from convbench.sweep.store import Store
+from convbench.sweep.sweep import Progress, Result, carry_out, missing
+from convbench.sweep.task import Task
 
 TASKS = [Task(Case("MRFA", dim=4 * number), ("cost",)) for number in range(1, 7)]
 

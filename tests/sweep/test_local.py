@@ -15,12 +15,12 @@ import pytest
 
 from convbench.case import Case
 from convbench.records import Record
-from convbench.run.device_lock import device_lock, physical_device
-from convbench.run.events import Ended, Event, Finished, Started
-from convbench.run.local import LocalRunner, _phases
-from convbench.run.store import Store
-from convbench.run.sweep import carry_out
-from convbench.run.task import Task
+from convbench.sweep.events import Ended, Event, Finished, Started
+from convbench.sweep.local import LocalRunner, _phases
+from convbench.sweep.store import Store
+from convbench.sweep.sweep import carry_out
+from convbench.sweep.task import Task
+from convbench.workers.device_lock import device_lock, physical_device
 
 UNRULY = Path(__file__).parent / "unruly_blocks.py"
 
@@ -97,7 +97,7 @@ def test_stopping_ends_the_worker_at_once(tmp_path: Path) -> None:
 
 def test_devices_under_one_lock_take_turns() -> None:
     code = (
-        "import sys\nfrom convbench.run.device_lock import device_lock\n"
+        "import sys\nfrom convbench.workers.device_lock import device_lock\n"
         "with device_lock('cpu-of-the-test', print): print('held', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 
-from convbench.timing import accelerator, clock, rounds, warmup
+from convbench.measures.latency.timing import accelerator, clock, rounds, warmup
 
 
 class Host:

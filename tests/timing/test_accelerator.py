@@ -7,9 +7,9 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from convbench.timing.accelerator import EventClock, WallClock
-from convbench.timing.clock import Sample
-from convbench.timing.rounds import Lane, Rounds
+from convbench.measures.latency.timing.accelerator import EventClock, WallClock
+from convbench.measures.latency.timing.clock import Sample
+from convbench.measures.latency.timing.rounds import Lane, Rounds
 from tests.timing.machines import Device, Host
 
 US = 1_000

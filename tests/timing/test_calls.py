@@ -9,8 +9,8 @@ import torch
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.subject import Subject, make_subject
-from convbench.timing.calls import make_call
+from convbench.measures.latency.timing.calls import make_call
+from convbench.target.blueprint import Subject, make_subject
 
 TARGETS = Path(__file__).parent / "targets.py"
 

@@ -6,7 +6,7 @@ import gc
 
 import pytest
 
-from convbench.timing.clock import CpuClock, Sample, collector_off, fault_cost_ns
+from convbench.measures.latency.timing.clock import CpuClock, Sample, collector_off, fault_cost_ns
 from tests.timing.machines import Host
 
 
@@ -45,7 +45,7 @@ def test_cpu_time_is_used_where_its_clock_is_fine_against_a_sample(
     monkeypatch: pytest.MonkeyPatch, step: int, usable: bool
 ) -> None:
     ticks = iter(range(0, 10**9, step)) if step else iter([5] * 1000)
-    monkeypatch.setattr("convbench.timing.clock.thread_time_ns", lambda: next(ticks))
+    monkeypatch.setattr("convbench.measures.latency.timing.clock.thread_time_ns", lambda: next(ticks))
     clock = CpuClock()
     clock.sample(lambda: None, 1)
     assert (clock.collect()[0].cpu_ns is not None) == usable

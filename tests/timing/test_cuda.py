@@ -7,13 +7,13 @@ import pytest
 import torch
 
 from convbench.case import Case
-from convbench.subject import make_subject
-from convbench.timing.accelerator import capture, graph_clock, host_clock
-from convbench.timing.calls import make_call
-from convbench.timing.gpu import Watch
-from convbench.timing.job import run
-from convbench.timing.order import Order
-from convbench.timing.result import ProcessTiming
+from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock
+from convbench.measures.latency.timing.calls import make_call
+from convbench.measures.latency.timing.gpu import Watch
+from convbench.measures.latency.timing.job import run
+from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.result import ProcessTiming
+from convbench.target.blueprint import make_subject
 
 pytestmark = [
     pytest.mark.gpu,

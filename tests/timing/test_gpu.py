@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from convbench.timing.gpu import Watch
-from convbench.timing.nvml import GpuMonitor, GpuState
+from convbench.measures.latency.timing.gpu import Watch
+from convbench.measures.latency.timing.nvml import GpuMonitor, GpuState
 
 
 class NvmlError(Exception):

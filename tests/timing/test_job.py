@@ -12,12 +12,12 @@ import pytest
 import torch
 
 from convbench.case import Case
+from convbench.measures.latency.timing import job
+from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.measures.latency.timing.job import precise
+from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.statistics import Interval
-from convbench.timing import job
-from convbench.timing.beacon import CONTROL, NOBODY, Beacon
-from convbench.timing.job import precise
-from convbench.timing.order import Order
-from convbench.timing.result import Column, ProcessTiming, TargetTiming
 
 TARGETS = Path(__file__).parent / "targets.py"
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from convbench.timing.kernels import kernels_of
+from convbench.measures.latency.timing.kernels import kernels_of
 
 
 def operators(module: nn.Module, x: torch.Tensor) -> dict[str, int]:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convbench.timing.clock import Sample
-from convbench.timing.noise import StealMeter, disturbance, grade
+from convbench.measures.latency.timing.clock import Sample
+from convbench.measures.latency.timing.noise import StealMeter, disturbance, grade
 
 
 def test_interrupted_are_samples_a_tenth_longer_than_their_cpu_time() -> None:

@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.case import Case
+from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.measures.latency.timing.noise import Disturbance
+from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.statistics import Interval
-from convbench.timing.beacon import CONTROL, NOBODY, Beacon
-from convbench.timing.noise import Disturbance
-from convbench.timing.order import Order
-from convbench.timing.result import Column, ProcessTiming, TargetTiming
 
 
 def test_the_beacon_shows_who_was_at_work_last(tmp_path: Path) -> None:

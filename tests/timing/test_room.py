@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from convbench.timing.room import Room, available_bytes
+from convbench.execution.headroom import Room, available_bytes
 
 
 @pytest.mark.parametrize(("left", "fits"), [(150, True), (149, False)])

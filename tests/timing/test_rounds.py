@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convbench.timing.clock import Call, CpuClock, Sample
-from convbench.timing.rounds import Lane, Rounds, Witness
+from convbench.measures.latency.timing.clock import Call, CpuClock, Sample
+from convbench.measures.latency.timing.rounds import Lane, Rounds, Witness
 from tests.timing.machines import Host
 
 NEVER = 10**18

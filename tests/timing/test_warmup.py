@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from convbench.timing.clock import CpuClock
-from convbench.timing.warmup import WarmUp, longest_ns, warm_up
+from convbench.measures.latency.timing.clock import CpuClock
+from convbench.measures.latency.timing.warmup import WarmUp, longest_ns, warm_up
 from tests.timing.machines import Host
 
 MS = 1_000_000

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convbench.execution.modules import ModuleTree, Node
 from convbench.measures.cost.inference import infer
-from convbench.measures.cost.modules import ModuleTree, Node
 from convbench.measures.cost.pricing import Operator, Price, price
 from convbench.measures.cost.provenance import Provenance, storage_of
 from convbench.measures.cost.recipe import Recipe

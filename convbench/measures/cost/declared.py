@@ -17,8 +17,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._pytree import tree_leaves
 
 from convbench.errors import MeasurementError
+from convbench.execution.modules import Node
 from convbench.measures.cost.counter import CostCounter
-from convbench.measures.cost.modules import Node
 
 _WITH_GRADIENTS = 3  # a weighted sum w·v, and in the backward pass the gradients of w and of v, one product each
 

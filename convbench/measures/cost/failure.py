@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves
 
 from convbench.errors import ConvbenchError, OutOfMemory, ShapeError, TargetError
-from convbench.measures.cost.modules import ModuleTree
+from convbench.execution.modules import ModuleTree
 
 _REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError)
 _EXPECTS = {"in_channels": "channels", "in_features": "features in the last dimension", "num_features": "channels"}

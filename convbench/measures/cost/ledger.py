@@ -6,10 +6,10 @@ from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
 
+from convbench.execution.modules import Node
 from convbench.measures.cost.amount import Shape
 from convbench.measures.cost.counter import CostCounter, Entry
 from convbench.measures.cost.execution import Pass
-from convbench.measures.cost.modules import Node
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
 from convbench.measures.cost.shadow import Method, registered_tensors

@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
+from convbench.execution.guard import isolated, uncollected
+from convbench.execution.modules import ModuleTree
 from convbench.measures.cost.counter import CostCounter
 from convbench.measures.cost.execution import run, tensors_in
 from convbench.measures.cost.failure import explain
-from convbench.measures.cost.isolation import isolated, uncollected
 from convbench.measures.cost.ledger import assemble
-from convbench.measures.cost.modules import ModuleTree
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost
 from convbench.measures.cost.shadow import Method, doubling, registered_tensors, shadow, shadow_inputs

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from convbench.errors import UsageError
+from convbench.execution.guard import isolated
 from convbench.measures.cost.amount import Shape
 from convbench.measures.cost.execution import backward, tensors_in
-from convbench.measures.cost.isolation import isolated
 from convbench.measures.cost.rules.convolution import convolution_backward
 from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
 

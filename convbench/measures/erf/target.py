@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
-from convbench.devices import torch_dtype
+from convbench.execution.device import torch_dtype
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.shadow import raise_scales, shadow, untrained_scales
 

@@ -9,9 +9,9 @@ from statistics import mean, median, stdev
 
 from convbench.measures.latency.result import Control, DeviceLatency, Latency, LatencyComparison, Ratio
 from convbench.measures.latency.settings import LatencySettings
+from convbench.measures.latency.timing.noise import INVALID, NOISY, grade
+from convbench.measures.latency.timing.result import Column, TargetTiming
 from convbench.statistics import Interval, Replicated, beyond_margin, holm, replicate, verdict
-from convbench.timing.noise import INVALID, NOISY, grade
-from convbench.timing.result import Column, TargetTiming
 
 _CONTROL_FACTOR = 1.5
 _LAUNCH_BOUND = 1.2

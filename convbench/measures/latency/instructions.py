@@ -12,8 +12,8 @@ from convbench.measures.latency.portable import portable
 from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted, Ratio
 from convbench.measures.latency.session import Tell
 from convbench.measures.latency.settings import LatencySettings, Progress
-from convbench.run.process import WorkerCrash, run_in_worker, timing_environment
 from convbench.statistics import Verdict
+from convbench.workers.process import WorkerCrash, run_in_worker, timing_environment
 
 _VALGRIND_SLOWDOWN = 20  # at least; importing torch alone takes a minute
 _NOTE = "instructions as valgrind's processor executes them: without AVX-512, and without waiting for memory"

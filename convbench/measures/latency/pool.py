@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from convbench.run.process import Worker, timing_environment
+from convbench.workers.process import Worker, timing_environment
 
 _START_S = 300.0
 _WAITING_AT_MOST = 5

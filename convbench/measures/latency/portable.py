@@ -17,7 +17,7 @@ def portable(case: Case, folder: Path) -> Case:
     entry = _entry(case)
     if entry is None or (isinstance(entry.target, str) and not entry.origin.startswith("convbench.register")):
         return case
-    from convbench.subject import blueprint, save_instance
+    from convbench.target.blueprint import blueprint, save_instance
 
     plan = blueprint(case)
     reference = save_instance(plan.module(device="cpu"), folder / f"{case.key}.pt")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convbench.measures.latency.timing.noise import Noise
+from convbench.measures.latency.timing.order import Cache
+from convbench.measures.latency.timing.result import Status
 from convbench.statistics import Verdict
-from convbench.timing.noise import Noise
-from convbench.timing.order import Cache
-from convbench.timing.result import Status
 
 
 @dataclass(frozen=True, slots=True)

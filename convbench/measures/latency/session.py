@@ -12,11 +12,11 @@ from convbench.measures.latency.combine import Gathered
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.portable import portable
 from convbench.measures.latency.settings import LatencySettings, Progress
-from convbench.run.process import WorkerCrash, WorkerTimeout
+from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.result import ProcessTiming, Status, TargetTiming
 from convbench.statistics import Interval
-from convbench.timing.beacon import CONTROL, NOBODY, Beacon
-from convbench.timing.order import Order
-from convbench.timing.result import ProcessTiming, Status, TargetTiming
+from convbench.workers.process import WorkerCrash, WorkerTimeout
 
 Tell = Callable[[Progress], None]
 

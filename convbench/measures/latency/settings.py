@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from convbench.errors import UsageError
-from convbench.timing.order import Cache
+from convbench.measures.latency.timing.order import Cache
 
 Metric = Literal["time", "instructions"]
 

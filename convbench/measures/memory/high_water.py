@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.run.process import HIGH_WATER, Worker, start_high_water
+from convbench.workers.process import HIGH_WATER, Worker, start_high_water
 
 if TYPE_CHECKING:
-    from convbench.subject import Subject
+    from convbench.target.blueprint import Subject
 
 _TIMEOUT_S = 600.0
 
@@ -75,7 +75,7 @@ def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) 
     import torch
 
     from convbench.measures.memory.step import step_of
-    from convbench.subject import make_subject
+    from convbench.target.blueprint import make_subject
 
     case = Case.from_json(request["case"])
     _no_huge_pages()

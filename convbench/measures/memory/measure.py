@@ -18,8 +18,8 @@ from convbench.measures.memory.ledger import by_module
 from convbench.measures.memory.result import WEIGHTS, Memory, Method
 from convbench.measures.memory.step import Step, step_of
 from convbench.measures.memory.trace import Trace, trace
-from convbench.run.process import Worker
-from convbench.subject import Subject
+from convbench.target.blueprint import Subject
+from convbench.workers.process import Worker
 
 Copies = Callable[[], AbstractContextManager[Copier]]
 

@@ -14,7 +14,7 @@ from torch.utils._pytree import tree_leaves
 from convbench.errors import MeasurementError
 
 if TYPE_CHECKING:
-    from convbench.subject import Subject
+    from convbench.target.blueprint import Subject
 
 
 @dataclass(frozen=True, slots=True)

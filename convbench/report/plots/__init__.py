@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convbench.report.document import Report
-from convbench.report.peaks import known_peaks
+from convbench.report.io.document import Report
 from convbench.report.plots.panel import Plot
+from convbench.report.plots.peaks import known_peaks
+from convbench.report.plots.points import points
 from convbench.report.plots.roofline import roofline
 from convbench.report.plots.scaling import scaling_curves
 from convbench.report.plots.scatter import latency_scatter
 from convbench.report.plots.svg import standalone
-from convbench.report.points import points
 
 __all__ = ["Plot", "draw_plots", "plot_files"]
 

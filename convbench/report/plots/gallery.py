@@ -11,7 +11,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.image import imsave
 
-from convbench.report.fields import Field, Floats
+from convbench.report.io.fields import Field, Floats
 from convbench.report.plots.panel import Panel, Plot, slug
 from convbench.report.plots.svg import Frame, LogScale, element, path, text
 

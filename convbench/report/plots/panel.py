@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from convbench.records import Record
 from convbench.report.plots.labels import place_labels
+from convbench.report.plots.points import Condition, Point
 from convbench.report.plots.svg import CHARACTER_PX, Frame, colour_class, element, marker, text
-from convbench.report.points import Condition, Point
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from convbench.report.peaks import Peaks
 from convbench.report.plots.panel import (
     Group,
     Panel,
@@ -23,8 +22,9 @@ from convbench.report.plots.panel import (
     short,
     slug,
 )
+from convbench.report.plots.peaks import Peaks
+from convbench.report.plots.points import Condition, Point
 from convbench.report.plots.svg import LogScale, path, text
-from convbench.report.points import Condition, Point
 
 _MARGIN = 0.12
 

@@ -18,9 +18,9 @@ from convbench.report.plots.panel import (
     short,
     slug,
 )
+from convbench.report.plots.points import Condition, Point
 from convbench.report.plots.power_law import PowerLaw, fit_power_law
 from convbench.report.plots.svg import CHARACTER_PX, Frame, LogScale, colour_class, element, path, text
-from convbench.report.points import Condition, Point
 
 _LINE_PX = 13.0
 _PLOT_PX = 190.0

@@ -21,8 +21,8 @@ from convbench.report.plots.panel import (
     short,
     slug,
 )
+from convbench.report.plots.points import Point
 from convbench.report.plots.svg import LogScale, element, path, text
-from convbench.report.points import Point
 
 _MARGIN = 0.12
 _SHORTEST_RATE_PX = 80

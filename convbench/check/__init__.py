@@ -1,0 +1,1 @@
+"""Whether a saved baseline still holds."""

@@ -1,0 +1,323 @@
+"""Whether what a baseline recorded still holds: cost and memory exactly, latency as a ratio to a reference block.
+
+A time is never held against a time of another day or machine. What is compared is the ratio to a reference that was
+timed in the same rounds, then and now, so that the speed of the machine cancels.
+"""
+
+from __future__ import annotations
+
+import math
+import tempfile
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from convbench.case import Case
+from convbench.check.recorded import case_of
+from convbench.errors import UsageError
+from convbench.measures.table import Measure
+from convbench.records import Record
+from convbench.sweep.local import LocalRunner
+from convbench.sweep.store import Store
+from convbench.sweep.study import DEFAULT_TIMEOUT_S
+from convbench.sweep.sweep import Result, Tell, carry_out
+from convbench.sweep.task import Task, make_task
+
+if TYPE_CHECKING:
+    from convbench.measures.latency import LatencySettings, Ratio
+
+EXACT: dict[Measure, tuple[str, ...]] = {
+    "params": ("params", "trainable_params", "buffers", "weight_bytes"),
+    "cost": ("macs", "algorithmic_macs", "sampling_macs", "flops", "bytes_moved", "uncounted"),
+    "memory": ("peak_bytes", "activation_peak_bytes", "saved_for_backward_bytes"),
+}
+"""The columns that are compared exactly, by the measure that fills them."""
+
+Verdict = Literal["slower", "faster", "same", "unclear"]
+
+_SAME_CONDITIONS = ("device", "dtype", "memory_format", "mode", "execution", "threads")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a baseline with the case that it recorded."""
+
+    record: Record
+    case: Case
+
+    @property
+    def label(self) -> str:
+        """The case in a few words."""
+        return Task(self.case, ()).label
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A column that is not what it was. ``status`` is one too: a case that does not run any more."""
+
+    label: str
+    column: str
+    before: Any
+    now: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A ratio with its 95% interval, as logarithms: centre ± half_width."""
+
+    centre: float
+    half_width: float
+
+    @classmethod
+    def of(cls, ratio: float, low: float, high: float) -> Span:
+        """From the ratio itself and the bounds of its interval."""
+        return cls(math.log(ratio), math.log(high / low) / 2)
+
+    def over(self, other: Span) -> Span:
+        """The quotient of two that were measured independently."""
+        return Span(self.centre - other.centre, math.hypot(self.half_width, other.half_width))
+
+    def averaged(self, other: Span) -> Span:
+        """The geometric mean of two that were measured independently."""
+        return Span((self.centre + other.centre) / 2, math.hypot(self.half_width, other.half_width) / 2)
+
+    @property
+    def ratio(self) -> float:
+        """The ratio itself."""
+        return math.exp(self.centre)
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The interval of the ratio itself."""
+        return math.exp(self.centre - self.half_width), math.exp(self.centre + self.half_width)
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Latency over the reference's, then and now, and how the one compares to the other. ``key``: of the case.
+
+    verdict: ``slower`` and ``faster`` where the change is at least the threshold, and its interval leaves no doubt that
+    there is one; ``same`` where the interval lies within the threshold; else ``unclear``. withheld: the noise that
+    leaves a verdict only to changes far beyond it.
+    """
+
+    key: str
+    label: str
+    reference: str
+    before: Span
+    now: Span
+    verdict: Verdict
+    withheld: str | None = None
+
+    @property
+    def change(self) -> Span:
+        """Now over then."""
+        return self.now.over(self.before)
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A latency that can be judged: the case, the reference, and the ratio in the baseline."""
+
+    row: Row
+    reference: Row
+    before: Span
+
+
+def rows_of(records: Sequence[Record], origin: str) -> list[Row]:
+    """The rows that hold something to check, with their cases.
+
+    Raises UsageError naming the row whose target is gone, whose device is not here, or that says too little.
+    """
+    from convbench.execution.device import require_device
+
+    rows = []
+    for number, record in enumerate(records, start=1):
+        if not held_measures(record) and record.latency_ms is None:
+            continue
+        try:
+            rows.append(Row(record, case_of(record)))
+            require_device(rows[-1].case.device)
+        except UsageError as error:
+            raise UsageError(f"{origin}, record {number}: {error}") from error
+    if not rows:
+        raise UsageError(f"{origin} holds no figure that can be checked: no record of it was measured")
+    return rows
+
+
+def held_measures(record: Record) -> tuple[Measure, ...]:
+    """The exact measures that ``record`` holds figures of."""
+    return tuple(
+        measure for measure, columns in EXACT.items() if any(getattr(record, name) is not None for name in columns)
+    )
+
+
+def measure_exactly(
+    rows: Sequence[Row], measures: Sequence[Measure], timeout_s: float = DEFAULT_TIMEOUT_S, tell: Tell = lambda _: None
+) -> tuple[Result, list[Change]]:
+    """Measure again what the rows hold of ``measures``, and give what is not as it was."""
+    wanted = {
+        index: make_task(row.case, held)
+        for index, row in enumerate(rows)
+        if (held := tuple(name for name in held_measures(row.record) if name in measures))
+    }
+    tasks = list({task.key: task for task in wanted.values()}.values())
+    with tempfile.TemporaryDirectory(prefix="convbench-check-") as folder, Store(Path(folder) / "now.jsonl") as store:
+        result = carry_out(tasks, store, LocalRunner(timeout_s), tasks, tell)
+    now = {entry.key: entry.record for entry in result.entries}
+    done = ((rows[index], task) for index, task in wanted.items() if task.key in now)
+    return result, [change for row, task in done for change in compare_exactly(row, now[task.key], task.measures)]
+
+
+def compare_exactly(row: Row, now: Record, measures: Sequence[Measure]) -> list[Change]:
+    """The columns of ``measures`` that differ; of a case that failed, that it did."""
+    if now.status != "ok":
+        before = row.record.status
+        return [] if before == now.status else [Change(row.label, "status", before, f"{now.status}: {now.error}")]
+    return [
+        Change(row.label, name, before, after)
+        for measure in measures
+        for name in EXACT[measure]
+        if (before := getattr(row.record, name)) != (after := getattr(now, name))
+    ]
+
+
+def comparisons(rows: Sequence[Row], reference: str | None) -> tuple[list[Comparison], list[tuple[str, str]]]:
+    """The latencies that can be judged, and those that cannot with the reason.
+
+    A ratio that ``convbench compare`` recorded is taken with its baseline. Of other rows the ratio is that of their
+    latency to ``reference``'s, a target that has rows of its own.
+    Raises UsageError for a reference without rows.
+    """
+    if reference is not None and not any(_is(row, reference) for row in rows):
+        names = ", ".join(dict.fromkeys(row.record.target for row in rows))
+        raise UsageError(f"--reference {reference!r} has no record in the baseline; there are {names}")
+    found: list[Comparison] = []
+    left: list[tuple[str, str]] = []
+    for row in rows:
+        if row.record.latency_ms is None:
+            continue
+        name = reference or row.record.baseline
+        other = None if name is None else _reference_row(row, name, rows)
+        if name is None:
+            left.append((row.label, "it has no ratio to a reference: make the baseline with `convbench compare`"))
+        elif other is None:
+            left.append((row.label, f"the baseline has no record of its reference {name} under the same conditions"))
+        elif other is not row:
+            found.append(Comparison(row, other, _recorded_ratio(row.record, other.record, reference)))
+    return found, left
+
+
+def _recorded_ratio(record: Record, reference: Record, asked: str | None) -> Span:
+    if asked is None and record.ratio is not None:
+        return Span.of(record.ratio, record.ratio_low or record.ratio, record.ratio_high or record.ratio)
+    return _latency(record).over(_latency(reference))
+
+
+def _latency(record: Record) -> Span:
+    assert record.latency_ms is not None
+    return Span.of(
+        record.latency_ms, record.latency_low_ms or record.latency_ms, record.latency_high_ms or record.latency_ms
+    )
+
+
+def _reference_row(row: Row, name: str, rows: Sequence[Row]) -> Row | None:
+    """The record of the reference under the same conditions, of the same input where there is one."""
+    candidates = [
+        other
+        for other in rows
+        if _is(other, name)
+        and other.record.latency_ms is not None
+        and all(getattr(other.record, field) == getattr(row.record, field) for field in _SAME_CONDITIONS)
+    ]
+    same_input = [other for other in candidates if other.record.input_shape == row.record.input_shape]
+    return next(iter(same_input or candidates), None)
+
+
+def _is(row: Row, name: str) -> bool:
+    """Whether ``name``, as tables print it or as it was typed, is the row's target."""
+    target = row.record.target
+    return name.lower() in (target.lower(), target.rpartition(":")[2].lower())
+
+
+def judge_latencies(
+    wanted: Sequence[Comparison],
+    settings: LatencySettings,
+    threshold: float | None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Drift], list[tuple[str, str]]]:
+    """Time every case beside its reference and judge the change; those that could not be timed come with the reason.
+
+    threshold: the share by which a case may be slower; None means the margin of the comparison. With a threshold,
+    whatever seems slower is timed a second time, and judged by the mean of both.
+    """
+    drifts, failed = _judge(wanted, settings, threshold, progress, {})
+    if threshold is None:
+        return drifts, failed
+    suspects = {drift.key: drift for drift in drifts if drift.change.centre > math.log1p(threshold)}
+    again = [comparison for comparison in wanted if comparison.row.case.key in suspects]
+    if not again:
+        return drifts, failed
+    progress(f"timing {len(again)} cases a second time")
+    confirmed, _ = _judge(again, settings, threshold, progress, suspects)
+    second = {drift.key: drift for drift in confirmed}
+    return [second.get(drift.key, drift) for drift in drifts], failed
+
+
+def _judge(
+    wanted: Sequence[Comparison],
+    settings: LatencySettings,
+    threshold: float | None,
+    progress: Callable[[str], None],
+    earlier: dict[str, Drift],
+) -> tuple[list[Drift], list[tuple[str, str]]]:
+    from convbench.measures.latency import compare_latency
+
+    drifts: list[Drift] = []
+    failed: list[tuple[str, str]] = []
+    groups: dict[str, list[Comparison]] = {}
+    for comparison in wanted:
+        groups.setdefault(comparison.reference.case.key, []).append(comparison)
+    for group in groups.values():
+        cases = [group[0].reference.case, *(comparison.row.case for comparison in group)]
+        measured = compare_latency(cases, 0, settings, lambda state: progress(str(state)))
+        for comparison, latency, ratio in zip(group, measured.latencies[1:], measured.ratios[1:], strict=True):
+            if ratio is None:
+                failed.append((comparison.row.label, latency.error or measured.latencies[0].error or latency.status))
+            else:
+                drifts.append(_drift(comparison, ratio, threshold, earlier.get(comparison.row.case.key)))
+    return drifts, failed
+
+
+def _drift(comparison: Comparison, ratio: Ratio, threshold: float | None, earlier: Drift | None) -> Drift:
+    now = Span.of(ratio.ratio, ratio.low, ratio.high)
+    if earlier is not None:
+        now = now.averaged(earlier.now)
+    limit = ratio.margin if threshold is None else threshold
+    change = now.over(comparison.before)
+    verdict: Verdict = judge_disturbed(change, limit, ratio.margin) if ratio.withheld else judge(change, limit)
+    row = comparison.row
+    return Drift(
+        row.case.key, row.label, comparison.reference.label, comparison.before, now, verdict, withheld=ratio.withheld
+    )
+
+
+def judge(change: Span, threshold: float) -> Verdict:
+    """The verdict on a change; see `Drift`."""
+    limit = math.log1p(threshold)
+    low, high = change.centre - change.half_width, change.centre + change.half_width
+    if change.centre > limit and low > 0:
+        return "slower"
+    if change.centre < -limit and high < 0:
+        return "faster"
+    return "same" if -limit <= low and high <= limit else "unclear"
+
+
+def judge_disturbed(change: Span, threshold: float, margin: float) -> Verdict:
+    """The verdict where noise withholds that of the comparison: only on what lies, interval and all, beyond the
+    threshold and beyond what two instances of one block differed by (``margin``)."""
+    limit = math.log1p(threshold) + math.log1p(margin)
+    if change.centre - change.half_width > limit:
+        return "slower"
+    return "faster" if change.centre + change.half_width < -limit else "unclear"

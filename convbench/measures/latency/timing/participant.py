@@ -1,0 +1,108 @@
+"""Bringing targets up inside a worker: built, called once, warmed up, given lanes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import torch
+
+from convbench.case import Case
+from convbench.errors import ConvbenchError
+from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock
+from convbench.measures.latency.timing.calls import Guard, make_call
+from convbench.measures.latency.timing.clock import Call, Clock
+from convbench.measures.latency.timing.kernels import kernels_of
+from convbench.measures.latency.timing.order import Cache
+from convbench.measures.latency.timing.result import Status
+from convbench.measures.latency.timing.rounds import Lane
+from convbench.measures.latency.timing.warmup import WarmUp, longest_ns, warm_up
+from convbench.target.blueprint import make_subject
+
+
+@dataclass(slots=True)
+class Participant:
+    """A target that takes part in the rounds, with what was learned while it was brought up."""
+
+    owner: int
+    case: Case
+    call: Call
+    guard: Guard
+    clock: Clock
+    batch: int
+    first_ns: int = 0
+    compile_ns: int | None = None
+    kernels: tuple[str, ...] = ()
+    eager: Lane | None = None
+    device: Lane | None = None
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def lanes(self) -> list[Lane]:
+        """Its lanes: one a column."""
+        return [lane for lane in (self.eager, self.device) if lane is not None]
+
+
+def enlist(owner: int, case: Case, cache: Cache, *, kernels: bool) -> Participant:
+    """Build ``case`` and make its first call. ``kernels``: whether to record what it runs."""
+    subject = make_subject(case)
+    call, guard = make_call(subject)
+    shape = subject.shapes[0] if subject.shapes else ()
+    clock = host_clock(case.device, cache)
+    participant = Participant(owner, case, call, guard, clock, batch=shape[0] if shape else 1)
+    with guard():
+        if case.execution == "compiled":
+            participant.compile_ns = clock.once(call)
+        participant.first_ns = clock.once(call)
+    if kernels:
+        participant.kernels = _recorded(participant, case)
+    return participant
+
+
+def make_ready(participant: Participant, cache: Cache, budget_s: float, *, replay: bool) -> None:
+    """Warm it up and give it its lanes; ``replay``: also one that replays the call as a CUDA graph."""
+    owner, guard, longest = participant.owner, participant.guard, longest_ns(participant.clock, budget_s)
+    with guard():
+        warmed = warm_up(participant.call, participant.clock, longest)
+    if not warmed.settled:
+        participant.notes.append(
+            f"its time had not settled after {warmed.calls} warm-up calls in {warmed.elapsed_ns / 1e9:.1f} s"
+        )
+    participant.eager = Lane(owner, participant.call, guard, participant.clock, repeats(participant.clock, warmed))
+    if not replay:
+        return
+    clock = graph_clock(participant.case.device, cache)
+    try:
+        played = capture(participant.call, guard)
+        warmed = warm_up(played, clock, longest)
+    except Exception as error:  # whatever a target does that a graph cannot hold
+        participant.notes.append(f"no device column: the call cannot be captured as a CUDA graph ({_short(error)})")
+        return
+    participant.device = Lane(owner, played, guard, clock, repeats(clock, warmed))
+
+
+def repeats(clock: Clock, warmed: WarmUp) -> int:
+    """Calls in one sample: as many as make it as long as the clock needs."""
+    return max(1, math.ceil(clock.minimum_ns / max(1.0, warmed.median_ns)))
+
+
+def failure(error: Exception) -> tuple[Status, str]:
+    """The status of a target whose own code raised ``error``, and the reason in one line."""
+    text = str(error) if isinstance(error, ConvbenchError) else f"{type(error).__name__}: {_short(error)}"
+    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
+    )
+    return ("oom" if out_of_memory else "error"), text
+
+
+def _recorded(participant: Participant, case: Case) -> tuple[str, ...]:
+    try:
+        return kernels_of(participant.call, participant.guard, case.device_type)
+    except Exception as error:  # a profiler that fails must not take the figure with it
+        participant.notes.append(f"kernels were not recorded: {_short(error)}")
+        return ()
+
+
+def _short(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

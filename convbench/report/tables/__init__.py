@@ -1,0 +1,1 @@
+"""Tables for terminals, one module a command."""

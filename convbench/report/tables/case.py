@@ -1,0 +1,254 @@
+"""Results as terminal tables. Every figure carries its unit and convention; not measured shows as ``–``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+
+from convbench.records import Record
+from convbench.report.units import bytes_, count, milliseconds, significant
+
+if TYPE_CHECKING:
+    from convbench.measures.cost import Cost, Roofline
+    from convbench.measures.erf import Erf
+    from convbench.measures.latency import Latency
+    from convbench.measures.memory import Memory
+    from convbench.measures.outcome import Outcome
+    from convbench.measures.params import Params
+
+Line = tuple[str, str, str]
+
+
+def conditions(record: Record) -> str:
+    """One line that says under which conditions a record was taken."""
+    threads = f"{record.threads} thread" + ("s" if record.threads != 1 else "")
+    parts = [
+        record.input_shape,
+        f"{record.device} ({record.device_name})",
+        record.dtype,
+        record.memory_format if record.memory_format != "contiguous" else None,
+        record.mode,
+        record.execution,
+        threads if record.device == "cpu" else None,
+    ]
+    return " · ".join(part for part in parts if part)
+
+
+def profile_table(outcome: Outcome, roof: Roofline | None = None) -> Table:
+    """Figure, value, and what the value means, one row each."""
+    table = Table("figure", "value", "convention", box=None, header_style="bold", pad_edge=False)
+    table.columns[1].justify = "right"
+    for line in profile_lines(outcome, roof):
+        table.add_row(*line)
+    return table
+
+
+def profile_lines(outcome: Outcome, roof: Roofline | None = None) -> list[Line]:
+    """The rows of `profile_table`; ``roof`` is the least time that the device's peaks allow."""
+    lines: list[Line] = []
+    if outcome.params is not None:
+        lines += _param_lines(outcome.params)
+    if outcome.cost is not None:
+        lines += _cost_lines(outcome.cost, training=outcome.case.mode == "training")
+    if outcome.latency is not None and (outcome.latency.median_ms or outcome.latency.instructions):
+        lines += _latency_lines(outcome.latency)
+    if roof is not None:
+        lines.append(_roof_line(roof, outcome.latency))
+    if outcome.memory is not None:
+        lines += _memory_lines(outcome.memory)
+    if outcome.erf is not None:
+        lines += _erf_lines(outcome.erf)
+    return lines
+
+
+def _param_lines(params: Params) -> list[Line]:
+    frozen = params.params - params.trainable_params
+    lines = [("parameters", f"{params.params:,}", f"{frozen:,} frozen" if frozen else "all trainable")]
+    if params.buffers:
+        lines.append(("buffers", f"{params.buffers:,}", "elements"))
+    return [*lines, ("weights", bytes_(params.weight_bytes), "parameters and buffers")]
+
+
+def _cost_lines(cost: Cost, *, training: bool) -> list[Line]:
+    bound = "at least " if cost.uncounted else ""
+    step = "forward + backward; " if training else ""
+    lines = [("MACs", f"{bound}{cost.macs:,}", f"{step}multiply–accumulates of conv, linear, matmul; no bias")]
+    if cost.is_spelled_out:
+        lines.append(
+            ("algorithmic MACs", f"{cost.algorithmic_macs:,}", "what its algorithm needs; the row above is spelled out")
+        )
+    if cost.sampling_macs:
+        lines.append(("sampling MACs", f"{cost.sampling_macs:,}", "deformable sampling's weighted sums, not in MACs"))
+    lines.append(("FLOPs", f"{bound}{cost.flops:,}", "2·MACs + bias, norm, activation, pooling, …"))
+    lines.append(
+        ("bytes moved", bytes_(cost.bytes_moved), "eager: every operator reads its inputs, writes its outputs")
+    )
+    lines.append(("arithmetic intensity", f"{significant(cost.arithmetic_intensity)} FLOP/B", "FLOPs / bytes moved"))
+    if cost.padding_macs_share:
+        lines.append(("MACs on padding", f"{cost.padding_macs_share:.1%}", "share that multiplies zero padding"))
+    if cost.batch_independent_macs:
+        lines.append(("batch-independent", f"{cost.batch_independent_macs:,}", "MACs that do not grow with the batch"))
+    if cost.uncounted:
+        named = ", ".join(f"{item.name} ×{item.calls}" for item in cost.uncounted)
+        lines.append(("not counted", named, "no cost formula: MACs and FLOPs are lower bounds"))
+    return lines
+
+
+def _latency_lines(latency: Latency) -> list[Line]:
+    if latency.instructions is not None:
+        return [("instructions", f"{latency.instructions:,}", "executed by one call, counted by valgrind")]
+    about = "" if latency.noise == "quiet" else "~"
+    interval = f"95% [{milliseconds(latency.low_ms)}, {milliseconds(latency.high_ms)}]"
+    sampled = f"median of {latency.samples:,} samples in {latency.processes} processes, {latency.noise}"
+    lines = [
+        ("latency", f"{about}{milliseconds(latency.median_ms)}", f"{interval}; {sampled}"),
+        ("latency p10 – p90", f"{milliseconds(latency.p10_ms)} – {milliseconds(latency.p90_ms)}", "of single samples"),
+        ("first call", milliseconds(latency.first_ms), "in a fresh process"),
+        ("throughput", f"{count(latency.throughput_per_s)}/s", "batch size over median latency"),
+    ]
+    if latency.compile_ms is not None:
+        lines.append(("compile time", milliseconds(latency.compile_ms), "the call that compiles, from an empty cache"))
+    if latency.device is not None:
+        device = latency.device
+        interval = (
+            f"95% [{milliseconds(device.low_ms)}, {milliseconds(device.high_ms)}]; CUDA graph, {device.cache} cache"
+        )
+        lines.append(("device latency", milliseconds(device.median_ms), interval))
+    return lines
+
+
+def _roof_line(roof: Roofline, latency: Latency | None) -> Line:
+    measured = None if latency is None else latency.median_ms
+    reached = (
+        "" if not measured else f"; the measured latency reaches {roof.attainable_ms / measured:.0%} of that speed"
+    )
+    return "roofline", milliseconds(roof.attainable_ms), f"{roof.bound}-bound by this machine's peaks{reached}"
+
+
+def _memory_lines(memory: Memory) -> list[Line]:
+    phases = (
+        ""
+        if memory.backward_peak_bytes is None
+        else f"; forward {bytes_(memory.forward_peak_bytes)}, backward {bytes_(memory.backward_peak_bytes)}"
+    )
+    meaning = f"weights, input and all tensors alive at once; {memory.method}{phases}"
+    lines = [
+        ("peak memory", bytes_(memory.peak_bytes), meaning),
+        ("peak activations", bytes_(memory.activation_peak_bytes), "peak − weights − input"),
+    ]
+    if memory.saved_for_backward_bytes is not None:
+        lines.append(("saved for backward", bytes_(memory.saved_for_backward_bytes), "kept from forward to backward"))
+    if memory.workspace_bytes is not None:
+        lines.append(("library workspace", bytes_(memory.workspace_bytes), "fresh process's high-water mark − tensors"))
+    return lines
+
+
+def _erf_lines(erf: Erf) -> list[Line]:
+    metrics = erf.metrics
+    drawn = f"{erf.initialisations} initialisations × {erf.samples} samples, {erf.inputs}"
+    lines = [("ERF σ", _pixels(metrics.sigma_px), f"of Σ|∂score/∂input|, {erf.statistic}, probe {erf.probe}; {drawn}")]
+    for share, side, ratio in (
+        ("20", metrics.side_20_px, metrics.area_ratio_20),
+        ("50", metrics.side_50_px, metrics.area_ratio_50),
+        ("99", metrics.side_99_px, metrics.area_ratio_99),
+    ):
+        area = "–" if ratio is None else f"{ratio:.2%}"
+        meaning = f"centred square with {share}% of the map; r = {area} of the input"
+        lines.append((f"ERF side {share}%", _pixels(side), meaning))
+    agd = "–" if metrics.agd is None else f"{metrics.agd:.3f}"
+    return [*lines, ("ERF AGD", agd, metrics.agd_reason or "1 = Gaussian of the map's own second moments")]
+
+
+def _pixels(value: float | None) -> str:
+    return "–" if value is None else f"{significant(value, 3)} px"
+
+
+_COMPARE: tuple[tuple[str, str], ...] = (
+    ("params", "params"),
+    ("macs", "MACs"),
+    ("flops", "FLOPs"),
+    ("latency_ms", "latency"),
+    ("ratio", "ratio to baseline [95%]"),
+    ("verdict", "verdict"),
+    ("peak_bytes", "peak memory"),
+    ("erf_sigma", "ERF σ (px)"),
+    ("erf_agd", "AGD"),
+)
+
+
+def compare_table(records: Sequence[Record]) -> Table:
+    """One row a target; columns that nobody filled are left out."""
+    columns = [
+        (name, title) for name, title in _COMPARE if any(getattr(record, name) is not None for record in records)
+    ]
+    troubled = any(record.status != "ok" for record in records)
+    titles = ["target", *(title for _, title in columns), *(["status"] if troubled else [])]
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False)
+    for column in table.columns[1:]:
+        column.justify = "right"
+    for record in records:
+        cells = [_compare_cell(name, record) for name, _ in columns]
+        table.add_row(_label(record, records), *cells, *([record.status] if troubled else []))
+    return table
+
+
+def _label(record: Record, records: Sequence[Record]) -> str:
+    """The target's name, with what tells it apart from others of that name."""
+    if sum(other.target == record.target for other in records) == 1:
+        return record.target
+    return f"{record.target} {record.options} {record.input_shape}"
+
+
+def _compare_cell(name: str, record: Record) -> str:
+    value: Any = getattr(record, name)
+    if value is None:
+        return "–"
+    about = "~" if record.latency_noise not in (None, "quiet") and name in ("latency_ms", "ratio") else ""
+    formats: dict[str, Callable[[Any], str]] = {
+        "params": count,
+        "macs": count,
+        "flops": count,
+        "latency_ms": lambda v: about + milliseconds(v),
+        "peak_bytes": bytes_,
+        "erf_sigma": significant,
+        "erf_agd": lambda v: f"{v:.3f}",
+        "ratio": lambda v: f"{about}{v:.3f} [{record.ratio_low:.3f}, {record.ratio_high:.3f}]",
+        "verdict": str,
+    }
+    return formats[name](value)
+
+
+def tree_table(cost: Cost, depth: int | None = None) -> Table:
+    """Cost by module; a parent's figures include its children's, its own MACs do not: those add up to the total."""
+    titles = ("module", "type", "calls", "MACs", "share", "own MACs", "FLOPs", "bytes moved", "output")
+    table = _numbers(*titles, text=("module", "type", "output"))
+    for row in cost.modules:
+        if depth is not None and row.depth > depth:
+            continue
+        total = row.total
+        share = total.macs / cost.macs if cost.macs else 0.0
+        name = "  " * row.depth + (row.path.rpartition(".")[2] or "(whole)")
+        macs = (f"{total.macs:,}", f"{share:.1%}", f"{row.own.macs:,}")
+        output = " ".join("×".join(map(str, shape)) for shape in row.output_shapes)
+        figures = (*macs, f"{total.flops:,}", bytes_(total.bytes_moved))
+        table.add_row(name, row.type, f"{row.calls}", *figures, output)
+    return table
+
+
+def operator_table(cost: Cost) -> Table:
+    """Cost by operator; the rows add up to the total exactly."""
+    table = _numbers("operator", "ledger", "calls", "MACs", "FLOPs", "bytes moved", text=("operator", "ledger"))
+    for row in sorted(cost.operators, key=lambda row: (-row.macs, -row.flops, -row.bytes_moved)):
+        figures = (f"{row.calls}", f"{row.macs:,}", f"{row.flops:,}", bytes_(row.bytes_moved))
+        table.add_row(row.name, str(row.kind.value), *figures)
+    return table
+
+
+def _numbers(*titles: str, text: Sequence[str]) -> Table:
+    """A plain table whose columns are right-aligned but for those that hold text."""
+    table = Table(*titles, box=None, header_style="bold", pad_edge=False)
+    for title, column in zip(titles, table.columns, strict=True):
+        column.justify = "left" if title in text else "right"
+    return table

@@ -1,0 +1,1 @@
+"""Grids of cases, measured one by one into a store."""

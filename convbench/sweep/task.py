@@ -1,0 +1,121 @@
+"""The unit of a sweep: one case, and what is to be measured of it. Imports no torch."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from convbench.case import Case
+from convbench.errors import UsageError
+from convbench.measures.table import Measure
+from convbench.records import format_shapes
+
+if TYPE_CHECKING:
+    from convbench.measures.table import Plan
+
+Fields = tuple[tuple[str, Any], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """A case under a plan. Tasks with equal keys are the same work, which a sweep does once.
+
+    latency: fields of `LatencySettings` other than its defaults, in no particular order.
+    source: SHA-256 of the user's file that holds the target, so that an edited block is another task; None for others.
+    """
+
+    case: Case
+    measures: tuple[Measure, ...]
+    strict: bool = False
+    latency: Fields = ()
+    source: str | None = None
+
+    @property
+    def key(self) -> str:
+        """A short digest of everything that decides about the record, the same on every machine."""
+        return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The case in a few words, for progress lines."""
+        case = self.case
+        parts = [case.target]
+        if case.dim is not None:
+            parts.append(f"dim {case.dim}")
+        parts += [f"{key}={value}" for key, value in case.options]
+        if case.shapes:
+            parts.append(format_shapes(case.shapes))
+        elif case.size is not None:
+            parts.append(f"size {case.size}")
+        usual = Case("")
+        parts += [f"batch {case.batch}"] if case.batch != 1 and not case.shapes else []
+        parts += [
+            str(getattr(case, name))
+            for name in ("device", "dtype", "memory_format", "mode", "execution")
+            if getattr(case, name) != getattr(usual, name)
+        ]
+        return " ".join(parts)
+
+    def to_json(self) -> dict[str, Any]:
+        """A mapping of plain JSON values from which `from_json` restores an equal task."""
+        return {
+            "case": self.case.to_json(),
+            "measures": list(self.measures),
+            "strict": self.strict,
+            "latency": dict(sorted(self.latency)),
+            "source": self.source,
+        }
+
+    @classmethod
+    def from_json(cls, row: Mapping[str, Any]) -> Task:
+        """The task that `to_json` described."""
+        return cls(
+            Case.from_json(row["case"]),
+            tuple(row["measures"]),
+            strict=row["strict"],
+            latency=tuple(row["latency"].items()),
+            source=row["source"],
+        )
+
+    def plan(self) -> Plan:
+        """What `profile_case` needs to carry the task out; the defaults are those of ``convbench profile``."""
+        from convbench.measures.table import Plan
+
+        if "latency" not in self.measures:
+            return Plan(self.measures, strict=self.strict)
+        from convbench.measures.latency import LatencySettings
+
+        return Plan(self.measures, strict=self.strict, latency=LatencySettings(**dict(self.latency)))
+
+
+def make_task(case: Case, measures: tuple[Measure, ...], strict: bool = False, latency: Fields = ()) -> Task:
+    """A task whose identity holds nothing that cannot change its record.
+
+    Raises UsageError for option values that cannot be written down, and where the target's file cannot be read.
+    """
+    task = Task(
+        case,
+        measures,
+        strict=strict,
+        latency=tuple(sorted(latency)) if "latency" in measures else (),
+        source=_source_digest(case.target),
+    )
+    try:
+        json.dumps(task.to_json())
+    except TypeError as error:
+        raise UsageError(f"{case.target}: an option's value cannot be written as JSON: {error}") from error
+    return task
+
+
+def _source_digest(target: str) -> str | None:
+    path, _, _ = target.rpartition(":")
+    if not path.endswith(".py"):
+        return None
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError as error:
+        raise UsageError(f"{target}: {path} cannot be read: {error.strerror}") from error

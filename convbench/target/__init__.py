@@ -1,0 +1,1 @@
+"""From a reference as typed to a module: found, built, weighted, transformed."""
