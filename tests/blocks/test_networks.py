@@ -58,8 +58,8 @@ SIZES = {
     "pyconvsegnet_pyconvhgresnet101": (53.467756, 176805.354),
     "pyconvsegnet_pyconvhgresnet152": (69.498476, 234294.762),
     "drconv_shufflenetv2_x0_5": (2.293792, 179.709),
-    "drconv_shufflenetv2_x1_0": (7.259016, 906.074),
-    "drconv_shufflenetv2_x1_5": (14.735136, 2020.011),
+    "drconv_shufflenetv2_x1_0": (7.273976, 917.929),
+    "drconv_shufflenetv2_x1_5": (14.778656, 2054.491),
 }
 
 

@@ -55,22 +55,23 @@ class RegionConvBNReLU(nn.Module):
 class ShuffleBlock(nn.Module):
     """A ShuffleNetV2 block whose right branch's 1×1 convs choose a filter by region: (N, in, H, W) → (N, out, Ho, Wo).
 
-    Stride 1 (in = out): the even channels pass, the odd ones go right. Stride 2: both branches take the whole input.
-    One guide serves both region-aware convs.
+    Stride 1 (in = out): the even channels pass, the odd ones go right. Stride 2: both branches take the whole input; the
+    left one keeps its width, and the right one gives the rest. One guide serves both region-aware convs.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         half = out_channels // 2
-        right = in_channels if stride == 2 else in_channels // 2
+        # The published stages are uneven where a stage does not double the width: 24 of 116 channels come from the left.
+        left, right = (in_channels, in_channels) if stride == 2 else (half, in_channels // 2)
         self.masknet = nn.Conv2d(right, REGIONS, 1, bias=False)
         self.conva_right = RegionConvBNReLU(right, half)
         self.convb_right = _ConvBN(_depthwise(half, stride), activate=False)
-        self.convc_right = RegionConvBNReLU(half, half)
+        self.convc_right = RegionConvBNReLU(half, out_channels - left)
         self.conva_left: nn.Module | None = None
         if stride == 2:
             self.conva_left = _ConvBN(_depthwise(in_channels, 2), activate=False)
-            self.convb_left = _ConvBN(nn.Conv2d(in_channels, half, 1, bias=False))
+            self.convb_left = _ConvBN(nn.Conv2d(in_channels, left, 1, bias=False))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, in, H, W)."""
