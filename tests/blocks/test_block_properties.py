@@ -24,7 +24,7 @@ def feature_map(block: SmallBlock, batch: int, height: int, width: int, dtype: t
 
 
 @each_block
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=8)
 @given(
     batch=st.integers(1, 3),
     height=st.integers(3, 15),
@@ -45,7 +45,7 @@ def test_shape_follows_the_stride_at_any_size(
 
 
 @each_block
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(batch=st.integers(2, 4), size=st.integers(5, 9), grad=st.booleans())
 def test_samples_of_a_batch_do_not_meet(block: SmallBlock, batch: int, size: int, grad: bool) -> None:
     module, x = block.filled(torch.float64), feature_map(block, batch, size, size + 1, torch.float64)

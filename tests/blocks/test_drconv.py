@@ -35,7 +35,7 @@ def operands(batch: int, k: int, stride: int, size: int, regions: int = 4) -> tu
     return x, filters, torch.randn(batch, regions, height, width, dtype=torch.float64), stride, k // 2
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(batch=st.integers(1, 3), k=st.integers(1, 5), stride=st.integers(1, 3), size=st.integers(5, 9))
 def test_both_algorithms_give_every_pixel_its_region_s_filter(batch: int, k: int, stride: int, size: int) -> None:
     case = operands(batch, k, stride, size)

@@ -13,8 +13,8 @@ from convblocks.catalogue import ENTRIES
 from tests.blocks.golden_data import GoldenCase, cases, fill, relative_error, state_keys
 
 CASES = {case.name: case for case in cases("network")}
-# Stored outputs were computed in float32 but for UniConvNet-A's, which are float64 results rounded once: it multiplies a
-# rounding error of its input some 300 times, so that two float32 evaluations of it differ by 2e-4 to 4e-4.
+# Stored outputs were computed in float32 but for UniConvNet-A's, which are float64 results rounded once: the network
+# multiplies a rounding error of its input some 300 times, so that two float32 evaluations differ by 2e-4 to 4e-4.
 IN_DOUBLE = {"uniconvnet_a": 6e-8}  # half a unit in the last place of float32
 IN_SINGLE = {"uniconvnet_a": 5e-4}
 KEY_LISTS = {

@@ -39,7 +39,7 @@ def convolutions(draw: st.DrawFn, transposed: bool = False) -> tuple[nn.Module, 
     return convolution, (draw(st.integers(1, 3)), convolution.in_channels, *extent)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(convolutions(), st.booleans())
 def test_a_convolution_costs_its_output_positions_times_its_weights(
     case: tuple[nn.Module, tuple[int, ...]], input_grad: bool
@@ -58,7 +58,7 @@ def test_a_convolution_costs_its_output_positions_times_its_weights(
     assert_adds_up(trained)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(convolutions(transposed=True), st.booleans())
 def test_a_transposed_convolution_costs_its_input_positions_times_its_weights(
     case: tuple[nn.Module, tuple[int, ...]], input_grad: bool
@@ -86,7 +86,7 @@ def products_on_padding(convolution: nn.Module, size: tuple[int, ...], positions
     return outside * size[0] * convolution.out_channels * convolution.in_channels // convolution.groups
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(convolutions())
 def test_padding_macs_are_the_products_that_meet_a_padded_zero(case: tuple[nn.Module, tuple[int, ...]]) -> None:
     convolution, size = case

@@ -63,7 +63,7 @@ def broadcasting(draw: st.DrawFn) -> tuple[Tensor, Tensor]:
     return pair if draw(st.booleans()) else (pair[1], pair[0])
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(broadcasting())
 def test_sums_of_any_layouts(pair: tuple[Tensor, Tensor]) -> None:
     a, b = pair
@@ -99,7 +99,7 @@ def test_element_wise_operators(name: str) -> None:
         assert_inferred_as_run(operator, *args)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(1, 3), st.integers(1, 2), st.integers(1, 3), st.integers(1, 3), st.integers(0, 2), st.integers(1, 2),
     st.booleans(), st.booleans(), st.booleans(), st.booleans(),

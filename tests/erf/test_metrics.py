@@ -181,7 +181,7 @@ def test_radial_agd_forgives_what_turns_round_the_centre() -> None:
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(5, 20), st.integers(5, 20), st.floats(1e-3, 1e6))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_figures_do_not_depend_on_scale_and_turn_with_the_map(seed: int, height: int, width: int, scale: float) -> None:
     rng = np.random.default_rng(seed)
     map_ = rng.exponential(size=(height, width)) * (rng.uniform(size=(height, width)) < 0.6)

@@ -152,7 +152,7 @@ def test_what_is_freed_is_free_for_what_follows() -> None:
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=6), st.booleans())
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_a_chain_of_convs_follows_its_closed_form(channels: list[int], training: bool) -> None:
     convs = [nn.Conv2d(i, o, 1, bias=False) for i, o in pairwise(channels)]
     found = follow(nn.Sequential(*convs), maps(channels[0]), mode="training" if training else "inference")

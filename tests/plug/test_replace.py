@@ -182,7 +182,7 @@ class TestReplacement:
         size=st.integers(9, 20),
         block=st.sampled_from(["PyConv", "DRConv", "DRConvExperts", "RefConv"]),
     )
-    @settings(max_examples=40, deadline=None)
+    @settings(max_examples=40)
     def test_convs_of_any_stride_give_their_own_shape(
         self, in_channels: int, out_channels: int, kernel_size: int, stride: int, size: int, block: str
     ) -> None:

@@ -22,7 +22,7 @@ from convbench.report.io.load import load
 from tests.report.made_up_records import ENVIRONMENT, record
 from tests.report.strategies import RECORDS
 
-_PROPERTY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+_PROPERTY = settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])

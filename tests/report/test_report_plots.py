@@ -11,7 +11,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.records import Record
@@ -168,7 +168,6 @@ def test_a_scatter_of_few_points_is_drawn(count: int) -> None:
     ET.fromstring(plot.panels[0].drawings[0])
 
 
-@settings(deadline=None)  # the first example imports scipy
 @given(st.floats(0.1, 10), st.floats(-3, 3), st.lists(st.integers(1, 500), min_size=3, max_size=6, unique=True))
 def test_a_power_law_is_found_exactly(factor: float, exponent: float, x: list[int]) -> None:
     law = fit_power_law(x, [factor * value**exponent for value in x])

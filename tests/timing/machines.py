@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable
 
 import pytest
 
-from convbench.measures.latency.timing import accelerator, clock, rounds, warmup
+from convbench.measures.latency.timing import accelerator, clock, job, rounds, warmup
 
 
 class Host:
@@ -31,10 +32,25 @@ class Host:
         return lambda: self.work(nanoseconds)
 
     def install(self, monkeypatch: pytest.MonkeyPatch) -> Host:
-        for module in (clock, accelerator, rounds, warmup):
+        for module in (clock, accelerator, job, rounds, warmup):
             monkeypatch.setattr(module, "perf_counter_ns", self.perf_counter_ns)
         monkeypatch.setattr(clock, "thread_time_ns", self.thread_time_ns)
         return self
+
+
+class TickingHost(Host):
+    """A processor on which 24 to 26 µs pass whenever the time is read, by luck of a seed, and none in between.
+
+    Whatever runs on it takes as long on a busy machine as on an idle one.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        super().__init__()
+        self._luck = random.Random(seed)
+
+    def perf_counter_ns(self) -> int:
+        self.work(self._luck.randrange(24_000, 26_000))
+        return self.now
 
 
 class Stamp:

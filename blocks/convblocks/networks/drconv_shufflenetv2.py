@@ -55,14 +55,14 @@ class RegionConvBNReLU(nn.Module):
 class ShuffleBlock(nn.Module):
     """A ShuffleNetV2 block whose right branch's 1×1 convs choose a filter by region: (N, in, H, W) → (N, out, Ho, Wo).
 
-    Stride 1 (in = out): the even channels pass, the odd ones go right. Stride 2: both branches take the whole input; the
-    left one keeps its width, and the right one gives the rest. One guide serves both region-aware convs.
+    Stride 1 (in = out): the even channels pass, the odd ones go right. Stride 2: both branches take the whole input;
+    the left keeps its width, and the right gives the rest. One guide serves both region-aware convs.
     """
 
     def __init__(self, in_channels: int, out_channels: int, stride: int) -> None:
         super().__init__()
         half = out_channels // 2
-        # The published stages are uneven where a stage does not double the width: 24 of 116 channels come from the left.
+        # Uneven where a stage does not double the width: 24 of 116 channels come from the left.
         left, right = (in_channels, in_channels) if stride == 2 else (half, in_channels // 2)
         self.masknet = nn.Conv2d(right, REGIONS, 1, bias=False)
         self.conva_right = RegionConvBNReLU(right, half)
