@@ -15,86 +15,100 @@ import convbench
 PACKAGE = Path(convbench.__file__).parent
 BLOCKS = Path(__import__("convblocks").__file__).parent
 
-# What each part may import of the others. cli → run, report → measures → timing → statistics; the rest are leaves.
-LEAVES = {"errors", "registry", "case", "records"}
-CORE = LEAVES | {"machine", "subject", "targets", "devices", "hosts", "checkpoint", "transforms"}
-MAY_IMPORT = {
+# What each part may import of the others, at run time and for types alike. A part is a package or, directly
+# below convbench, a module. Read upwards: the parts of a row stand below the row's own.
+LEAVES = {"errors", "registry", "case", "statistics", "environment", "machine", "source", "calibration"}
+BASE = LEAVES | {"workers", "execution"}
+MEASURES = BASE | {"target", "measures", "records"}
+MAY_IMPORT: dict[str, set[str]] = {
+    "__init__": {"api", "registry", "target", "sweep"},
+    "__main__": {"cli", "workers"},
     "errors": set(),
     "registry": {"errors"},
     "case": {"errors"},
-    "records": {"errors"},
     "statistics": {"errors"},
-    "devices": {"errors", "machine"},
-    "targets": LEAVES | {"devices"},
-    "hosts": CORE,
-    "checkpoint": {"errors"},
-    "transforms": {"errors"},
-    "subject": CORE,
-    "timing": CORE | {"statistics"},
-    "measures": CORE | {"timing", "statistics", "run.process", "environment"},
-    "report": LEAVES | {"measures", "run.outcome", "run.store", "calibration", "machine"},
+    "machine": {"errors"},
+    "source": {"errors"},
+    "environment": {"__init__", "errors", "case", "machine", "source"},
+    "calibration": {"errors", "machine", "records", "measures", "execution", "case"},
+    "workers": {"errors"},
+    "execution": {"errors", "machine"},
+    "target": LEAVES | {"execution"},
+    "measures": BASE | {"target", "records", "__init__"},
+    "records": {"__init__", "errors", "case", "measures"},
+    "report": LEAVES | {"__init__", "records", "measures", "sweep", "check", "plug", "paper", "verify"},
+    "paper": MEASURES,
+    "plug": MEASURES,
+    "verify": MEASURES,
+    "sweep": MEASURES | {"__init__", "api", "cluster"},
+    "cluster": MEASURES | {"sweep"},
+    "check": MEASURES | {"sweep", "report"},
+    "api": MEASURES | {"sweep"},
+    "cli": MEASURES | {"__init__", "api", "report", "sweep", "cluster", "check", "paper", "plug", "verify"},
 }
 
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """Every imported module name with whether it is imported at run time (not for typing only)."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    typing_only = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"
-        for inner in ast.walk(node)
-    }
-    for node in ast.walk(tree):
+def imports(path: Path) -> Iterator[str]:
+    """Every module of ours that ``path`` imports, wherever in it, ``from convbench import …`` included."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) not in typing_only) for alias in node.names)
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module == "convbench":
+            names = [alias.name for alias in node.names]
+            yield from (f"convbench.{name if _is_part(name) else '__init__'}" for name in names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield node.module, id(node) not in typing_only
+            yield node.module
+
+
+def _is_part(name: str) -> bool:
+    return (PACKAGE / name).is_dir() or (PACKAGE / f"{name}.py").is_file()
 
 
 def part(module: str) -> str:
     """``convbench.measures.cost.counter`` as ``measures``."""
-    return module.split(".")[1] if "." in module else ""
+    return module.split(".")[1] if "." in module else "__init__"
 
 
 def sources(root: Path) -> list[Path]:
     return sorted(path for path in root.rglob("*.py"))
 
 
+def parts() -> dict[str, list[Path]]:
+    found: dict[str, list[Path]] = {}
+    for path in sources(PACKAGE):
+        found.setdefault(path.relative_to(PACKAGE).parts[0].removesuffix(".py"), []).append(path)
+    return found
+
+
+def test_the_list_names_every_part() -> None:
+    assert set(parts()) == set(MAY_IMPORT)
+
+
 @pytest.mark.parametrize("owner", sorted(MAY_IMPORT))
 def test_dependencies_point_one_way(owner: str) -> None:
-    files = [PACKAGE / f"{owner}.py"] if (PACKAGE / f"{owner}.py").exists() else sources(PACKAGE / owner)
-    assert files
     allowed = {owner, *MAY_IMPORT[owner]}
     wrong = [
         f"{path.relative_to(PACKAGE)} imports {module}"
-        for path in files
-        for module, at_run_time in imports(path)
-        if at_run_time and module.startswith("convbench.") and not _allowed(module, allowed)
+        for path in parts()[owner]
+        for module in imports(path)
+        if module.split(".")[0] == "convbench" and part(module) not in allowed
     ]
     assert not wrong
 
 
-def _allowed(module: str, allowed: set[str]) -> bool:
-    name = module.removeprefix("convbench.")
-    return any(name == entry or name.startswith(f"{entry}.") for entry in allowed)
-
-
 def test_blocks_know_nothing_of_the_tool_and_the_tool_names_no_blocks() -> None:
-    assert not [path for path in sources(BLOCKS) for module, _ in imports(path) if module.split(".")[0] == "convbench"]
-    assert not [
-        path for path in sources(PACKAGE) for module, _ in imports(path) if module.split(".")[0] == "convblocks"
-    ]
+    assert not [path for path in sources(BLOCKS) for module in imports(path) if module.split(".")[0] == "convbench"]
+    assert not [path for path in sources(PACKAGE) for module in imports(path) if module.split(".")[0] == "convblocks"]
 
 
 def test_measures_do_not_print() -> None:
-    wrong = [path for path in sources(PACKAGE / "measures") for module, _ in imports(path) if module.startswith("rich")]
+    wrong = [path for path in sources(PACKAGE / "measures") for module in imports(path) if module.startswith("rich")]
     assert not wrong
 
 
 def test_reports_need_no_torch() -> None:
     wrong = [
-        path for path in sources(PACKAGE / "report") for module, _ in imports(path) if module.split(".")[0] == "torch"
+        path for path in sources(PACKAGE / "report") for module in imports(path) if module.split(".")[0] == "torch"
     ]
     assert not wrong
 
