@@ -103,7 +103,7 @@ def start_high_water(threads: int) -> Worker:
 
 
 class Worker:
-    """A fresh process for one request. A context manager: leaving it ends the process and its children."""
+    """A fresh process that answers requests, one after the other. A context manager: leaving it ends the process."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
@@ -129,6 +129,11 @@ class Worker:
     def pid(self) -> int:
         """Process id of the worker."""
         return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can take another request."""
+        return not self._late and self._process.poll() is None
 
     def prepare(self, job: str) -> None:
         """Have it import what ``job`` needs; `wait_ready` waits for that."""

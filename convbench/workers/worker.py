@@ -1,7 +1,7 @@
-"""A worker process: one JSON request in, JSON lines out, the last of which holds the result.
+"""A worker process: JSON requests in, one a line, and JSON lines out, the last of which for a request holds its result.
 
-``python -m convbench.workers.worker request.json``, or with the request as one line on stdin. A request names its job,
-``{"do": "latency", …}``; the lines are ``{"message": …}`` while it runs and at the end ``{"result": …}`` or
+``python -m convbench.workers.worker request.json``, or with the requests on stdin. A request names its job,
+``{"do": "module:function", …}``; the lines are ``{"message": …}`` while it runs and at the end ``{"result": …}`` or
 ``{"error": {"type": …, "message": …}}``. A line ``{"prepare": JOB}`` on stdin before the request imports what the job
 needs and answers ``{"ready": JOB}``, so that a process can be brought up before its turn comes.
 
@@ -15,7 +15,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -29,24 +29,39 @@ JOBS: dict[str, str] = {
 }
 """Every job by name: ``"module:function"`` of a `Job`, imported in the worker alone."""
 
+_LONGEST_MESSAGE = 10_000
 PARENT_PID = "CONVBENCH_PARENT_PID"
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Answer one request; 0 if it gave a result, 1 if it gave an error."""
+    """Answer the requests; 0 if the last one gave a result, 1 if it gave an error."""
     arguments = sys.argv[1:] if argv is None else argv
     channel = _take_stdout()
     _die_with_parent()
+    code = 0
+    for line in _requests(arguments):
+        try:
+            _write(channel, **_answer(json.loads(line), channel))
+            code = 0
+        except BaseException as error:
+            _write(channel, error=_described(error))
+            code = 1
+    return code
+
+
+def _answer(request: Mapping[str, Any], channel: TextIO) -> dict[str, Any]:
+    if "prepare" in request:
+        find_job(request["prepare"])
+        return {"ready": request["prepare"]}
+    return {"result": find_job(request["do"])(request, lambda message: _write(channel, message=message))}
+
+
+def _described(error: BaseException) -> dict[str, str]:
     try:
-        request = _read_request(arguments, channel)
-        if request is None:
-            return 0
-        answer: Mapping[str, Any] = {"result": find_job(request["do"])(request, lambda m: _write(channel, message=m))}
-    except Exception as error:
-        _write(channel, error={"type": type(error).__name__, "message": str(error)})
-        return 1
-    _write(channel, **answer)
-    return 0
+        text = str(error)[:_LONGEST_MESSAGE]
+    except BaseException:
+        text = "(an error without a text)"
+    return {"type": type(error).__name__, "message": text}
 
 
 def find_job(name: str) -> Job:
@@ -61,18 +76,12 @@ def find_job(name: str) -> Job:
     return job
 
 
-def _read_request(arguments: list[str], channel: TextIO) -> dict[str, Any] | None:
-    """The request from the file that ``arguments`` name, or from stdin; None if stdin ends without one."""
+def _requests(arguments: list[str]) -> Iterator[str]:
+    """The request in the file that ``arguments`` name, or those on stdin."""
     if arguments and arguments[0] != "-":
-        request: dict[str, Any] = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-        return request
-    for line in sys.stdin:
-        request = json.loads(line)
-        if "prepare" not in request:
-            return request
-        find_job(request["prepare"])
-        _write(channel, ready=request["prepare"])
-    return None
+        yield Path(arguments[0]).read_text(encoding="utf-8")
+    else:
+        yield from sys.stdin
 
 
 def _take_stdout() -> TextIO:

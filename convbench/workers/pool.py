@@ -1,0 +1,91 @@
+"""Requests to a worker that is replaced when it dies: every request gets an answer. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from convbench.errors import CaseTimeout, ConvbenchError, OutOfMemory, UsageError
+from convbench.workers.process import Message, Worker, WorkerCrash
+
+Status = Literal["error", "oom", "timeout", "interrupted"]
+
+_LINES = 3
+_CHARACTERS = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a request has no value. ``reason``: printable, at most three lines and 500 characters.
+
+    kind: name of the exception's class. refused: the request itself was wrong, a UsageError.
+    """
+
+    status: Status
+    reason: str
+    kind: str
+    refused: bool = False
+
+    @classmethod
+    def of(cls, error: ConvbenchError) -> Failure:
+        """What `Worker.run` raised, as data."""
+        status: Status = "error"
+        if isinstance(error, CaseTimeout):
+            status = "timeout"
+        elif isinstance(error, OutOfMemory) or (isinstance(error, WorkerCrash) and error.killed):
+            status = "oom"
+        return cls(status, brief(str(error)), type(error).__name__, isinstance(error, UsageError))
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What became of a request: its value, a JSON value, or a failure."""
+
+    request: Mapping[str, Any]
+    value: Any = None
+    failure: Failure | None = None
+
+
+def ask_each(
+    requests: Iterable[Mapping[str, Any]],
+    *,
+    timeout_s: float | None = None,
+    on_message: Message | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Iterator[Answer]:
+    """Answers in the order of the requests, one worker for all of them as long as it lives.
+
+    timeout_s, on_message, env: as for `convbench.workers.process.run_in_worker`.
+    A request is taken when the answer before it has been used; leaving the iterator ends the worker. KeyboardInterrupt
+    passes through.
+    """
+    worker: Worker | None = None
+    try:
+        for request in requests:
+            worker = worker or Worker(env=env)
+            try:
+                value = worker.run(request, timeout_s=timeout_s, on_message=on_message)
+            except ConvbenchError as error:
+                if not worker.alive:
+                    worker.close()
+                    worker = None
+                yield Answer(request, failure=Failure.of(error))
+            else:
+                yield Answer(request, value)
+    finally:
+        if worker is not None:
+            worker.close()
+
+
+def brief(text: str) -> str:
+    """``text`` as at most three lines and 500 characters that any terminal and any file can take."""
+    lines = [line.strip() for line in text[: 20 * _CHARACTERS].splitlines() if line.strip()]
+    if len(lines) > _LINES:
+        lines = [*lines[: _LINES - 1], lines[_LINES - 1] + " …"]
+    kept = "\n".join("".join(_visible(c) for c in line) for line in lines)
+    return kept if len(kept) <= _CHARACTERS else kept[: _CHARACTERS - 2] + " …"
+
+
+def _visible(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
