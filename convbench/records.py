@@ -7,12 +7,16 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
+import types
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from functools import cache
+from typing import Any, get_args, get_type_hints
 
 SCHEMA_VERSION = 1
+STATUSES = ("ok", "oom", "timeout", "error", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,14 +106,36 @@ class Record:
 COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Record))
 
 
+@cache
+def column_types() -> dict[str, type]:
+    """The type of each column's values, ``None`` aside: str, int or float."""
+    return {name: _bare(hint) for name, hint in get_type_hints(Record).items()}
+
+
+def _bare(hint: object) -> type:
+    choices = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
+    return next(choice for choice in choices if isinstance(choice, type) and choice is not type(None))
+
+
 def format_shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
     """``1x64x56x56``; several inputs are joined by ``;``."""
     return ";".join("x".join(map(str, shape)) for shape in shapes)
 
 
 def format_options(options: Mapping[str, Any]) -> str:
-    """Options as one JSON object, in their own order."""
-    return json.dumps(options, default=str)
+    """Options as one JSON object, in their own order; what JSON cannot say is text in it."""
+    try:
+        return json.dumps(options, default=str, allow_nan=False)
+    except ValueError:
+        return json.dumps(
+            {name: value if _is_finite(value) else str(value) for name, value in options.items()}, default=str
+        )
+
+
+def _is_finite(value: Any) -> bool:
+    if isinstance(value, list | tuple):
+        return all(map(_is_finite, value))
+    return not isinstance(value, float) or math.isfinite(value)
 
 
 def timestamp() -> str:

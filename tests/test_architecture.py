@@ -17,7 +17,7 @@ BLOCKS = Path(__import__("convblocks").__file__).parent
 
 # What each part may import of the others, at run time and for types alike. A part is a package or, directly
 # below convbench, a module. Read upwards: the parts of a row stand below the row's own.
-LEAVES = {"errors", "registry", "case", "statistics", "environment", "machine", "source", "calibration"}
+LEAVES = {"errors", "reading", "registry", "case", "statistics", "environment", "machine", "source", "calibration"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -27,6 +27,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "registry": {"errors"},
     "case": {"errors"},
     "statistics": {"errors"},
+    "reading": {"errors"},
+    "rows": {"errors", "reading", "records"},
     "machine": {"errors"},
     "source": {"errors"},
     "environment": {"__init__", "errors", "case", "machine", "source"},
@@ -36,11 +38,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "target": LEAVES | {"execution"},
     "measures": BASE | {"target", "records", "__init__"},
     "records": {"__init__", "errors", "case", "measures"},
-    "report": LEAVES | {"__init__", "records", "measures", "sweep", "check", "plug", "paper", "verify"},
+    "report": LEAVES | {"__init__", "records", "rows", "measures", "sweep", "check", "plug", "paper", "verify"},
     "paper": MEASURES,
     "plug": MEASURES,
     "verify": MEASURES,
-    "sweep": MEASURES | {"__init__", "api", "cluster"},
+    "sweep": MEASURES | {"__init__", "api", "cluster", "rows"},
     "cluster": MEASURES | {"sweep"},
     "check": MEASURES | {"sweep", "report"},
     "api": MEASURES | {"sweep"},

@@ -57,7 +57,8 @@ def report(
     """Render saved records again; nothing is measured.
 
     Records of different machines are joined and kept apart: no plot, front or ratio mixes their times. A CSV file does
-    not say where it was measured, so each one counts as a machine of its own.
+    not say where it was measured, so each one counts as a machine of its own. Damaged lines of a store are told, the
+    rest is reported, and the exit code is 3.
     """
     from convbench.report.io.load import join, load
 
@@ -66,7 +67,11 @@ def report(
     check_outputs(output or ())
     if plots is not None:
         _check_folder(plots)
-    joined = join([load(path) for path in files])
+    loaded = [load(path) for path in files]
+    damage = [text for whole in loaded for text in whole.damage]
+    for text in damage:
+        warn(f"{text}; the rest is reported")
+    joined = join(loaded)
     if joined.sources:
         warn(f"{len(joined.sources)} environments: their times are shown side by side, and no ratio is formed of them")
     joined = dataclasses.replace(
@@ -81,6 +86,8 @@ def report(
             out().print(str(written), markup=False)
     if plots is not None:
         _write_plots(plots, joined)
+    if damage:
+        raise typer.Exit(3)
 
 
 def _columns(text: str | None) -> tuple[str, ...]:

@@ -250,6 +250,8 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
     from convbench.report.io.stored import stored_report
     from convbench.report.tables.sweep import common_conditions, sweep_table
 
+    for text in result.damage:
+        warn(text)
     records = result.records
     if records:
         out().print(common_conditions(records), markup=False)
@@ -273,7 +275,7 @@ def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -
     from convbench.sweep.survey import estimate
     from convbench.sweep.sweep import missing
 
-    held = read_store(store) if store.exists() else Contents({}, {}, [])
+    held = read_store(store) if store.exists() else Contents({}, {}, {})
     todo = {task.key for task in missing(study.tasks, held, force=force, retry_failed=retry_failed)}
     with err().status("counting on the meta device") if err().is_terminal and not verbosity.quiet else nullcontext():
         estimates = estimate(study.tasks)

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import types
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
-from typing import Literal, get_args, get_type_hints
+from typing import Literal
 
 from convbench.records import COLUMNS, Record
 
@@ -114,17 +112,6 @@ DESCRIPTIONS: dict[str, Column] = {
     **_COMPARISON,
     **_ORIGIN,
 }
-
-
-@cache
-def column_types() -> dict[str, type]:
-    """The type of each column's values, ``None`` aside: str, int or float."""
-    return {name: _bare(hint) for name, hint in get_type_hints(Record).items()}
-
-
-def _bare(hint: object) -> type:
-    choices = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next(choice for choice in choices if isinstance(choice, type) and choice is not type(None))
 
 
 def filled_columns(records: Sequence[Record]) -> list[str]:

@@ -44,12 +44,14 @@ class Result:
     """The entries of a study's tasks, in the study's order, and the environments they were measured in, by digest.
 
     kept: how many of the entries were in the store before.
+    damage: what was wrong with lines of the store.
     interrupted: whether the user stopped it before the last case; parting_words: what the runner then has to say.
     """
 
     entries: tuple[Entry, ...]
     environments: Mapping[str, Mapping[str, Any]]
     kept: int
+    damage: tuple[str, ...] = ()
     interrupted: bool = False
     parting_words: str = ""
 
@@ -118,7 +120,7 @@ def carry_out(
 def _result(tasks: Sequence[Task], store: Store, kept: int) -> Result:
     entries = store.contents.entries
     found = tuple(entries[task.key] for task in tasks if task.key in entries)
-    return Result(found, store.contents.environments, kept)
+    return Result(found, store.contents.environments, kept, store.contents.damage)
 
 
 class _Interrupt:

@@ -5,11 +5,16 @@ from __future__ import annotations
 import csv
 import dataclasses
 import importlib.util
+import io
 import json
 import math
+import os
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -216,7 +221,44 @@ def test_a_table_that_went_through_a_spreadsheet_is_read(tmp_path: Path) -> None
         ("a.json", '{"records": [{"target": "MRFA", "macs": "1"}]}', r"record 1: macs must be a whole number, got '1'"),
         ("a.json", '{"records": [{"target": 3}]}', r"record 1: target must be text, got 3"),
         ("a.json", '{"records": [{"target": "M", "macs": true}]}', r"record 1: macs must be a whole number, got True"),
-        ("a.json", '{"records": [], "environment": 3}', r'"environment" must be an object, got int'),
+        ("a.json", '{"records": [], "environment": 3}', r"a.json: environment: expected `object \| null`, got `int`"),
+        ("a.json", '{"records": [{"target": "M", "target": "N"}]}', "the key 'target' stands twice in one object"),
+        ("a.json", '{"records": [{"target": "M", "latency_ms": NaN}]}', "NaN is no number"),
+        ("a.json", '{"records": [{"target": "M", "macs": -1}]}', "macs must be a whole number of at least 0, got -1"),
+        (
+            "a.json",
+            '{"records": [{"target": "M", "threads": 0}]}',
+            "threads must be a whole number of at least 1, got 0",
+        ),
+        ("a.json", f'{{"records": [{{"target": "M", "macs": {2**63}}}]}}', "record 1: macs must be a whole number"),
+        ("a.json", f'{{"records": [{{"target": "M", "macs": 1{"0" * 5000}}}]}}', "a.json: not JSON"),
+        ("a.json", '{"records": [{"target": "M", "flops": 1e999}]}', "record 1: flops must be a whole number"),
+        ("a.json", '{"records": [{"target": "M", "ratio": 1e999}]}', "record 1: ratio must be a number of at least 0"),
+        ("a.json", '{"records": [{"target": "M", "status": "fine"}]}', "record 1: status 'fine' is not one of ok, oom"),
+        (
+            "a.json",
+            '{"records": [{"target": "M", "schema_version": 99}]}',
+            "record 1: schema 99 is newer than this version",
+        ),
+        ("a.json", '{"records": [{"macs": 3}, {"target": "M"}]}', "record 1: it names no target"),
+        ("a.json", '{"records": [3, {"target": "M"}]}', "record 1: not as many cells"),
+        ("a.json", '{"records": ' + "[" * 9000 + "]" * 9000 + "}", "a.json: nested more than 40 levels deep"),
+        ("a.json", '{"records": [], "x": ' + "[" * 60 + "]" * 60 + "}", "a.json: nested more than 40 levels deep"),
+        ("a.json", '{"records": [], "../x": [{"a": 1}]}', r"a break-down is called by letters.*not '../x'"),
+        ("a.json", '{"records": [], "x": [{"a": 1}, {"a": "b"}]}', "x, row 2: a is text, and a number in a row above"),
+        ("a.json", '{"records": [], "x": [{"a": [1]}]}', r"a.json, x: \[0\]\[...\]: expected"),
+        ("a.json", '{"records": [], "environments": [{}], "commands": ["", ""]}', '"commands" must give one command'),
+        (
+            "a.json",
+            '{"records": [], "environment": {"calibrations": [{"device": "cpu", "threads": 1, "flops_per_s": {}}]}}',
+            r"environment: calibrations\[0\]: object missing required field `bytes_per_s`",
+        ),
+        ("a.json", "\ufeff[".encode("utf-16"), "a.json is UTF-16 text: save it as UTF-8"),
+        ("a.csv", "target,threads\nM,0\n", "line 2: threads must be a whole number of at least 1, got '0'"),
+        ("a.csv", "target,latency_ms\nM,nan\n", "line 2: latency_ms must be a number of at least 0, got 'nan'"),
+        ("a.csv", "target,schema_version\nM,99\n", "line 2: schema 99 is newer than this version of convbench knows"),
+        ("a.csv", "target,target\nM,N\n", "a.csv: the column 'target' stands twice"),
+        ("a.csv", "target\n" + "x" * 200_000, "not CSV: field larger than field limit"),
         (
             "a.json",
             '{"records": [{"target": "M"}], "environments": [{}], "environment_of": [1]}',
@@ -233,12 +275,65 @@ def test_what_cannot_be_read_is_named_with_its_place(
 ) -> None:
     if content is not None:
         (tmp_path / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(UsageError, match=message):
+    with pytest.raises(UsageError, match=message) as caught:
         load(tmp_path / name)
+    assert len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize("suffix", [".csv", ".json", ".jsonl", ".parquet", ".npz"])
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path, suffix: str) -> None:
+    pipe, folder, device = (tmp_path / f"{name}{suffix}" for name in ("pipe", "folder", "device"))
+    os.mkfifo(pipe)
+    folder.mkdir()
+    device.symlink_to("/dev/zero")
+    for path, what in ((pipe, "pipe"), (folder, "directory"), (device, "device")):
+        with pytest.raises(UsageError, match=f"is a {what}, not a file"):
+            load(path)
+
+
+FIELD = {"target": "M", "offset_y_px": 0, "offset_x_px": 0, "radial_distance_px": [0.5], "radial_share": [1.0]}
+
+
+@pytest.mark.parametrize(
+    ("fields", "map_", "message"),
+    [
+        ([FIELD], np.array([{}]), "not the array that it says it is"),
+        ([FIELD], np.zeros((2, 2)), r"fields\[0\]: its map must be rows and columns of finite numbers"),
+        ([FIELD], np.full((2, 2), np.nan), "finite numbers"),
+        ([FIELD], np.ones(4), "rows and columns"),
+        ([{**FIELD, "target": 3}], np.ones((2, 2)), r"fields\[0\]: target: expected `str`, got `int`"),
+        ([{**FIELD, "radial_share": []}], np.ones((2, 2)), "as many radial_share as"),
+        (
+            [{**FIELD, "receptive_field_height_px": -1}],
+            np.ones((2, 2)),
+            "receptive_field_height_px: expected `int` >= 1",
+        ),
+        ([{**FIELD, "sigma_px": 1e999}], np.ones((2, 2)), "not JSON: Infinity is no number"),
+        ([FIELD, FIELD], np.ones((2, 2)), "map_1.npy"),
+        (3, np.ones((2, 2)), "fields: expected `array`, got `int`"),
+    ],
+)
+def test_receptive_fields_that_cannot_be_are_named(tmp_path: Path, fields: Any, map_: Any, message: str) -> None:
+    path = tmp_path / "a.npz"
+    np.savez(path, description=json.dumps({"fields": fields}), map_0=map_)
+    with pytest.raises(UsageError, match=message):
+        load(path)
+
+
+def test_an_array_whose_header_asks_for_more_than_it_holds_is_refused(tmp_path: Path) -> None:
+    header = io.BytesIO()
+    np.lib.format.write_array_header_1_0(header, {"descr": "<f8", "fortran_order": False, "shape": (2**40, 2**10)})
+    path = tmp_path / "a.npz"
+    np.savez(path, description=json.dumps({"fields": [FIELD]}))
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("map_0.npy", header.getvalue())
+    with pytest.raises(UsageError, match="map_0 is not the array that it says it is"):
+        load(path)
 
 
 def test_every_column_has_a_description_for_readers() -> None:
-    from convbench.report.columns import DESCRIPTIONS, column_types
+    from convbench.records import column_types
+    from convbench.report.columns import DESCRIPTIONS
 
     assert tuple(DESCRIPTIONS) == COLUMNS
     assert set(column_types().values()) == {str, int, float}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     entry = found.entries["key2"]
     assert (entry.record, entry.task, entry.wall_s) == (Record("MRFA", params=2, error="ñ × µ"), {"n": 2}, 0.123)
     assert found.environments == {entry.environment: ENVIRONMENT}
-    assert not found.unreadable
+    assert not found.damage
 
 
 def test_an_environment_is_written_once_and_another_one_again(tmp_path: Path) -> None:
@@ -82,9 +83,87 @@ def test_a_spoilt_line_in_the_middle_costs_that_line_alone(tmp_path: Path) -> No
     lines[2] = b"\x00" * len(lines[2])
     path.write_bytes(b"\n".join(lines) + b"\n")
     found = read_store(path)
-    assert (list(found.entries), found.unreadable) == (["key0", "key2"], [3])
-    fill(path, [1])
-    assert sorted(read_store(path).entries) == ["key0", "key1", "key2"]
+    assert (list(found.entries), list(found.unreadable)) == (["key0", "key2"], [3])
+    assert [text.rpartition("/")[2] for text in found.damage] == ["s.jsonl, line 3: not JSON: Expecting value"]
+    path.chmod(0o640)
+    with Store(path) as store:
+        assert "it is kept in s.jsonl.damaged, and its case counts as not measured" in store.contents.damage[0]
+        store.append("key1", Record("MRFA"), {}, None, 0.0)
+    found = read_store(path)
+    assert (sorted(found.entries), found.damage) == (["key0", "key1", "key2"], ())
+    assert (tmp_path / "s.jsonl.damaged").read_bytes() == lines[2] + b"\n"
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert sorted(item.name for item in tmp_path.iterdir()) == [".s.jsonl.lock", "s.jsonl", "s.jsonl.damaged"]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"key": "k", "record": {"target": "A", "params": "many"}}', "params must be a whole number, got 'many'"),
+        ('{"key": "k", "record": {"target": "A", "options": 5}}', "options must be text, got 5"),
+        ('{"key": "k", "record": {"params": 1}}', "it names no target"),
+        ('{"key": 5, "record": {"target": "A"}}', "key: expected `str`, got `int`"),
+        (
+            '{"key": "k", "record": {"target": "A"}, "during": {"start": 1}}',
+            "during: start: expected `object`, got `int`",
+        ),
+        ('{"key": "k", "record": {"target": "A"}, "wall_s": "long"}', "wall_s: expected `float | null`, got `str`"),
+        ('{"environment": 5, "values": {}}', "environment: expected `str`, got `int`"),
+        ('{"key": "k"', "not JSON"),
+        ("[" * 100_000, "nested more than 40 levels deep"),
+    ],
+)
+def test_a_damaged_line_is_told_with_its_field_and_the_rest_is_reported(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path, [0])
+    path.write_text(f"{path.read_text()}{line}\n")
+    report = load(path)
+    assert [record.params for record in report.records] == [0]
+    (told,) = report.damage
+    assert "s.jsonl, line 3" in told
+    assert message in told
+
+
+def test_a_store_of_a_later_version_is_told_and_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    fill(path, [0])
+    path.write_text(path.read_text() + '{"key": "k", "record": {"target": "A", "schema_version": 99}}\n')
+    before = path.read_bytes()
+    with pytest.raises(UsageError, match="line 3: schema 99 is newer than this version"), Store(path):
+        pass
+    with pytest.raises(UsageError, match="line 3: schema 99 is newer than this version"):
+        load(path)
+    assert path.read_bytes() == before
+
+
+def test_links_to_one_store_share_one_lock_and_stay_links(tmp_path: Path) -> None:
+    path, link = tmp_path / "s.jsonl", tmp_path / "elsewhere" / "link.jsonl"
+    link.parent.mkdir()
+    link.symlink_to(path)
+    fill(path, [0])
+    with Store(path), pytest.raises(OutputError, match="another sweep is writing to it"), Store(link):
+        pass
+    path.write_bytes(b"damaged\n" + path.read_bytes())
+    fill(link, [1])
+    assert link.is_symlink()
+    assert sorted(read_store(path).entries) == ["key0", "key1"]
+
+
+@pytest.mark.parametrize("kind", ["pipe", "directory", "device"])
+def test_a_store_that_is_no_file_is_refused_at_once(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "s.jsonl"
+    {"pipe": os.mkfifo, "directory": os.mkdir, "device": lambda p: os.symlink("/dev/null", p)}[kind](path)
+    with pytest.raises(UsageError, match=f"is a {kind}, not a file"), Store(path):
+        pass
+
+
+def test_texts_that_utf8_cannot_hold_and_numbers_that_are_none_are_kept_readable(tmp_path: Path) -> None:
+    path = tmp_path / "s.jsonl"
+    with Store(path) as store:
+        store.append("k", Record("A", error="half \ud800", ratio=math.nan), {"n": "\udfff"}, None, 0.0)
+    assert read_store(path).entries["k"].record == Record("A", error="half \\ud800")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +240,6 @@ def test_a_report_is_read_from_a_store_even_while_its_last_line_is_torn(tmp_path
 
 def test_a_report_of_something_else_names_the_line(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
-    fill(path, [0])
-    path.write_text(path.read_text() + "no record\n")
-    with pytest.raises(UsageError, match=r"s\.jsonl, line 3: no line of a sweep's store"):
+    path.write_text("no record\n")
+    with pytest.raises(UsageError, match=r"s\.jsonl, line 1: not JSON: Expecting value"):
         load(path)

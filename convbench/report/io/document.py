@@ -23,7 +23,7 @@ class Report:
     fields: effective receptive fields with their maps, for the formats that can show them.
     columns: what the documents (Markdown, LaTeX) print, instead of their own choice; data files always carry all.
     sources: the reports that this one was joined from, where their environments differ; ``environment`` is then empty.
-    title: a page's heading. origin: the name of the file it was read from.
+    title: a page's heading. origin: the name of the file it was read from. damage: lines of it that could not be read.
     """
 
     records: Sequence[Record]
@@ -35,6 +35,7 @@ class Report:
     sources: tuple[Report, ...] = ()
     title: str = ""
     origin: str = ""
+    damage: tuple[str, ...] = ()
 
     @property
     def parts(self) -> tuple[Report, ...]:

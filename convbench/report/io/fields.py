@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-import json
+import io
+import math
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from convbench.errors import UsageError
+from convbench.reading import MAX_BYTES, parse_json, read_bytes, typed
 
 if TYPE_CHECKING:
     from convbench.measures.erf import Erf
@@ -62,30 +64,66 @@ def field_of(label: str, erf: Erf) -> Field:
 
 def load_fields(path: Path) -> list[Field]:
     """The fields that ``convbench erf measure -o FILE.npz`` saved. Raises UsageError for any other file."""
+    from convbench.report.io.schema import Description
+
+    data = read_bytes(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            content = json.loads(str(archive["description"]))
-            maps = [archive[f"map_{index}"] for index in range(len(content["fields"]))]
-            rows = content["fields"]
-            return [_field(row, map_, content.get("command", "")) for row, map_ in zip(rows, maps, strict=True)]
-    except (KeyError, ValueError, TypeError, zipfile.BadZipFile) as error:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            about = str(_array(archive, "description", "U"))
+            content = typed(parse_json(about, f"{path}, description"), Description, f"{path}, description")
+            maps = [_array(archive, f"map_{index}", "f") for index in range(len(content.fields))]
+    except UsageError:
+        raise
+    except Exception as error:  # damaged archives fail in every way that zipfile, zlib and NumPy have
         raise UsageError(
             f"{path} holds no receptive fields ({error}): write them by convbench erf measure TARGET -o FILE.npz"
         ) from error
+    rows = zip(content.fields, maps, strict=True)
+    return [_field(row, map_, content.command, f"{path}, fields[{index}]") for index, (row, map_) in enumerate(rows)]
 
 
-def _field(row: Mapping[str, Any], map_: Floats, command: str) -> Field:
-    height, width = row["receptive_field_height_px"], row["receptive_field_width_px"]
-    figures = {key: value for key, value in row.items() if isinstance(value, int | float | None) and key not in _SETUP}
+def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
+    """An array of the archive, no larger than its header and its member agree on; ``kind`` as in ``dtype.kind``.
+
+    Raises ValueError where they do not: a header alone can ask for more memory than there is.
+    """
+    member = archive.getinfo(f"{name}.npy")
+    if member.file_size > MAX_BYTES:
+        raise ValueError(f"{name} unpacks to {member.file_size} bytes: at most {MAX_BYTES} are read")
+    stream = io.BytesIO(archive.read(member))
+    version = np.lib.format.read_magic(stream)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+    shape, fortran_order, dtype = header(stream)
+    content = stream.read()
+    if dtype.kind != kind or math.prod(shape) * dtype.itemsize != len(content):
+        raise ValueError(f"{name} is not the array that it says it is")
+    return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran_order else "C")
+
+
+def _field(row: Mapping[str, Any], map_: NDArray[Any], command: str, place: str) -> Field:
+    from convbench.report.io.schema import Described, Finite, Scalar
+
+    said = typed(row, Described, place)
+    map_ = map_.astype(np.float64)
+    if map_.ndim != 2 or not map_.size or not np.isfinite(map_).all() or map_.min() < 0 or not 0 < map_.sum() < 1e300:
+        raise UsageError(f"{place}: its map must be rows and columns of finite numbers of at least 0, not all 0")
+    if len(said.radial_share) != len(said.radial_distance_px):
+        raise UsageError(f"{place}: as many radial_share as radial_distance_px are needed")
+    height, width = said.receptive_field_height_px, said.receptive_field_width_px
+    figures = {
+        key: typed(value, Finite | None, f"{place}, {key}")  # type: ignore[arg-type]
+        for key, value in row.items()
+        if isinstance(value, int | float | None) and not isinstance(value, bool) and key not in _SETUP
+    }
     return Field(
-        row["target"],
+        said.target,
         map_,
-        _centre(map_, row["offset_y_px"], row["offset_x_px"]),
+        _centre(map_, said.offset_y_px, said.offset_x_px),
         None if height is None or width is None else (height, width),
         figures,
-        {name: row.get(name) for name in _SETUP},
-        np.asarray(row["radial_distance_px"], dtype=np.float64),
-        np.asarray(row["radial_share"], dtype=np.float64),
+        {name: typed(row.get(name), Scalar | None, f"{place}, {name}") for name in _SETUP},  # type: ignore[arg-type]
+        np.asarray(said.radial_distance_px, dtype=np.float64),
+        np.asarray(said.radial_share, dtype=np.float64),
         command,
     )
 

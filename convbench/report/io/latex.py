@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from convbench.report.columns import DESCRIPTIONS, column_types, constant_columns, filled_columns
+from convbench.records import column_types
+from convbench.report.columns import DESCRIPTIONS, constant_columns, filled_columns
 from convbench.report.io.cells import keys, rows_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import points

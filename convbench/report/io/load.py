@@ -8,18 +8,19 @@ from __future__ import annotations
 import csv
 import dataclasses
 import io
-import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convbench.errors import MissingExtraError, UsageError, nearest
+from convbench.reading import MAX_BYTES, MAX_ROWS, parse_json, read_bytes, read_text, typed
 from convbench.records import COLUMNS, Record
-from convbench.report.columns import column_types
 from convbench.report.environments import same_environment
 from convbench.report.io.document import Report
+from convbench.rows import record_from
 
-_OWN_KEYS = {"environment", "environments", "environment_of", "records", "command", "commands"}
+if TYPE_CHECKING:
+    from convbench.report.io.schema import Whole
 
 
 def load(path: Path) -> Report:
@@ -30,12 +31,7 @@ def load(path: Path) -> Report:
             f"{path}: saved records are read from {', '.join(_LOADERS)}, not from {path.suffix!r}."
             f"{nearest(path.suffix, _LOADERS)}"
         )
-    try:
-        return loader(path)
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror or error}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from error
+    return loader(path)
 
 
 def join(reports: Sequence[Report]) -> Report:
@@ -73,26 +69,23 @@ def _lines(*texts: str) -> str:
 
 
 def _load_csv(path: Path) -> Report:
-    text = path.read_bytes().decode("utf-8-sig")
-    rows = csv.DictReader(io.StringIO(text, newline=""), strict=True)
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = rows.fieldnames or []
         _require_columns(path, header)
-        records = [_record(path, f"line {rows.line_num}", row, _from_text) for row in rows]
+        records = [record_from(row, f"{path}, line {rows.line_num}", text=True) for row in rows]
     except csv.Error as error:
         raise UsageError(f"{path}, line {rows.line_num}: not CSV: {error}") from error
     return Report(records, origin=path.name)
 
 
 def _load_json(path: Path) -> Report:
-    try:
-        content = json.loads(path.read_bytes().decode("utf-8-sig"))
-    except json.JSONDecodeError as error:
-        raise UsageError(f"{path}, line {error.lineno}: not JSON: {error.msg}") from error
-    return _from_content(path, content)
+    return _from_content(path, parse_json(read_text(path), str(path)))
 
 
 def _from_content(path: Path, content: Any) -> Report:
+    from convbench.report.io.schema import Whole, environment_from, sections_from
+
     if not isinstance(content, dict) or not isinstance(content.get("records"), list):
         hint = (
             ": receptive fields are read from their .npz file"
@@ -100,32 +93,36 @@ def _from_content(path: Path, content: Any) -> Report:
             else ""
         )
         raise UsageError(f'{path}: a report is one object with "environment" and "records", which this is not{hint}')
-    rows = content["records"]
-    if rows:
-        _require_columns(path, [key for row in rows if isinstance(row, dict) for key in row])
-    records = [_record(path, f"record {index}", row, _from_plain) for index, row in enumerate(rows, 1)]
-    if "environments" in content:
-        return _separated(path, content, records)
+    whole = typed(content, Whole, str(path))
+    if whole.records:
+        _require_columns(path, {key for row in whole.records if isinstance(row, dict) for key in row})
+    records = [record_from(row, f"{path}, record {index}") for index, row in enumerate(whole.records, 1)]
+    if whole.environments is not None:
+        return _separated(path, whole, records)
     return Report(
         records,
-        _environment(path, content.get("environment")),
-        {key: value for key, value in content.items() if key not in _OWN_KEYS and _is_table(value)},
-        str(content.get("command", "")),
+        environment_from(whole.environment, str(path)),
+        sections_from(content, str(path)),
+        whole.command or "",
         origin=path.name,
     )
 
 
-def _separated(path: Path, content: Mapping[str, Any], records: Sequence[Record]) -> Report:
+def _separated(path: Path, whole: Whole, records: Sequence[Record]) -> Report:
     """A joined report, as the JSON exporter writes it."""
-    environments, owners = content["environments"], content.get("environment_of")
-    if not isinstance(owners, list) or len(owners) != len(records) or not set(owners) <= set(range(len(environments))):
+    from convbench.report.io.schema import environment_from
+
+    environments, owners = whole.environments or [], whole.environment_of
+    if len(owners) != len(records) or not set(owners) <= set(range(len(environments))):
         raise UsageError(f'{path}: "environment_of" must give, for each record, its place in "environments"')
-    commands = content.get("commands") or [""] * len(environments)
+    commands = whole.commands or [""] * len(environments)
+    if len(commands) != len(environments):
+        raise UsageError(f'{path}: "commands" must give one command for each of "environments"')
     sources = tuple(
         Report(
             [record for record, owner in zip(records, owners, strict=True) if owner == index],
-            _environment(path, environment),
-            command=str(commands[index]),
+            environment_from(environment, f"{path}, environments[{index}]"),
+            command=commands[index],
             origin=path.name,
         )
         for index, environment in enumerate(environments)
@@ -142,13 +139,24 @@ def _load_parquet(path: Path) -> Report:
 
     from convbench.report.io.parquet import METADATA_KEY
 
+    data = read_bytes(path)
     try:
-        table = pq.read_table(io.BytesIO(path.read_bytes()))
-    except pa.ArrowInvalid as error:
-        raise UsageError(f"{path}: not Parquet: {error}") from error
+        file = pq.ParquetFile(io.BytesIO(data))
+        _require_modest(path, file.metadata)
+        table = file.read()
+        rows, about = table.to_pylist(), (table.schema.metadata or {}).get(METADATA_KEY, b"{}").decode()
+    except (pa.ArrowException, OSError, ValueError, TypeError, MemoryError) as error:  # damage shows in many ways
+        raise UsageError(f"{path}: not Parquet: {next(iter(str(error).splitlines()), type(error).__name__)}") from error
     _require_columns(path, table.column_names)
-    about = json.loads((table.schema.metadata or {}).get(METADATA_KEY, b"{}"))
-    return _from_content(path, {**about, "records": table.to_pylist()})
+    content = parse_json(about, f"{path}, its metadata")
+    return _from_content(path, {**typed(content, dict[str, Any], f"{path}, its metadata"), "records": rows})
+
+
+def _require_modest(path: Path, about: Any) -> None:
+    """A small file can unpack to more than there is memory: what it says of itself is looked at first."""
+    size = sum(about.row_group(index).total_byte_size for index in range(about.num_row_groups))
+    if size > MAX_BYTES or about.num_rows > MAX_ROWS:
+        raise UsageError(f"{path} unpacks to {size} bytes in {about.num_rows} rows: at most {MAX_BYTES} are read")
 
 
 def _load_store(path: Path) -> Report:
@@ -156,9 +164,8 @@ def _load_store(path: Path) -> Report:
     from convbench.sweep.store import read_store
 
     held = read_store(path)
-    if held.unreadable:
-        raise UsageError(f"{path}, line {held.unreadable[0]}: no line of a sweep's store")
-    return stored_report(held.entries.values(), held.environments, origin=path.name)
+    report = stored_report(held.entries.values(), held.environments, origin=path.name)
+    return dataclasses.replace(report, damage=held.damage)
 
 
 def _load_npz(path: Path) -> Report:
@@ -168,61 +175,14 @@ def _load_npz(path: Path) -> Report:
 
 
 def _require_columns(path: Path, names: Iterable[str]) -> None:
-    if "target" not in set(names):
+    names = list(names)
+    if "target" not in names:
         raise UsageError(
             f"{path}: no column 'target', so these are no records of convbench (its columns: {COLUMNS[0]}, …)"
         )
-
-
-def _environment(path: Path, value: Any) -> dict[str, Any]:
-    if value is not None and not isinstance(value, dict):
-        raise UsageError(f'{path}: "environment" must be an object, got {type(value).__name__}')
-    return value or {}
-
-
-def _is_table(value: Any) -> bool:
-    return isinstance(value, list) and bool(value) and all(isinstance(row, dict) for row in value)
-
-
-def _record(path: Path, place: str, row: Any, convert: Callable[[Any, type], Any]) -> Record:
-    if not isinstance(row, Mapping) or None in row or (convert is _from_text and None in row.values()):
-        raise UsageError(f"{path}, {place}: not as many cells as the header has columns")
-    values: dict[str, Any] = {}
-    for name in COLUMNS:
-        if name in row:
-            expected = column_types()[name]
-            try:
-                values[name] = convert(row[name], expected)
-            except (TypeError, ValueError):
-                word = {int: "a whole number", float: "a number", str: "text"}[expected]
-                raise UsageError(f"{path}, {place}: {name} must be {word}, got {row[name]!r}") from None
-    for name in ("target", "status", "schema_version"):
-        if name in values and values[name] is None:
-            raise UsageError(f"{path}, {place}: {name} is empty")
-    return Record(**values)
-
-
-def _from_text(value: str, expected: type) -> Any:
-    if value == "":
-        return None
-    if expected is int and not value.lstrip("-").isdigit():
-        return _whole(float(value))
-    return expected(value)
-
-
-def _from_plain(value: Any, expected: type) -> Any:
-    if value is None or (isinstance(value, expected) and not isinstance(value, bool)):
-        return value
-    if expected is str or isinstance(value, bool | str):
-        raise TypeError
-    return _whole(value) if expected is int else float(value)
-
-
-def _whole(value: float) -> int:
-    """Tables that went through a float column hold ``23216.0``."""
-    if not value.is_integer():
-        raise ValueError
-    return int(value)
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path}: the column {twice!r} stands twice")
 
 
 _LOADERS: dict[str, Callable[[Path], Report]] = {

@@ -9,8 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from convbench.records import COLUMNS
-from convbench.report.columns import column_types
+from convbench.records import COLUMNS, column_types
 from convbench.report.io.cells import rows_of
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json

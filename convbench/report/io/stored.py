@@ -28,7 +28,7 @@ def stored_report(
         [
             Report(
                 [entry.record for entry in measured],
-                _environment(environments.get(digest or "", {}), measured),
+                _environment(digest, environments.get(digest or "", {}), measured),
                 command=command,
                 origin=origin,
             )
@@ -38,8 +38,11 @@ def stored_report(
     return whole if whole.sources else dataclasses.replace(whole, records=[entry.record for entry in entries])
 
 
-def _environment(values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
+def _environment(digest: str | None, values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
     """The environment record of cases that were measured in one environment, at different times."""
+    from convbench.report.io.schema import environment_from
+
+    environment_from(values, f"environment {digest}")
     during = [entry.during for entry in entries if entry.during]
     if not values or not during:
         return dict(values)
@@ -47,5 +50,5 @@ def _environment(values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[st
         **values,
         "start": min((part["start"] for part in during), key=lambda moment: str(moment["utc"])),
         "end": max((part["end"] for part in during), key=lambda moment: str(moment["utc"])),
-        "sources": {entry.record.target: entry.during["source"] for entry in entries if entry.during},
+        "sources": {entry.record.target: entry.during.get("source") for entry in entries if entry.during},
     }

@@ -9,7 +9,10 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from convbench.report.columns import DESCRIPTIONS, column_types, constant_columns, filled_columns
+from convbench.errors import UsageError
+from convbench.reading import parse_json
+from convbench.records import column_types
+from convbench.report.columns import DESCRIPTIONS, constant_columns, filled_columns
 from convbench.report.io.cells import finite, keys, rows_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import environment_letters, points
@@ -156,8 +159,8 @@ def _scaled(scale: float, value: float) -> str:
 
 def _options_text(value: str) -> str:
     try:
-        options = json.loads(value)
-    except json.JSONDecodeError:
+        options = parse_json(value, "options")
+    except UsageError:
         return value
     if not isinstance(options, dict):
         return value

@@ -61,5 +61,5 @@ def with_calibrations(report: Report) -> Report:
 def _is_here(environment: Mapping[str, Any]) -> bool:
     try:
         return Machine(**environment["machine"]).fingerprint == machine().fingerprint
-    except (KeyError, TypeError):  # no environment, or one of another version
+    except (KeyError, TypeError, AttributeError, OverflowError):  # no environment, or one of another version
         return False

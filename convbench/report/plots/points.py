@@ -9,6 +9,7 @@ from typing import Any
 
 from convbench.records import Record
 from convbench.report.io.document import Report
+from convbench.rows import options_of
 
 # Options that say how wide a block is: they vary along a series, and do not tell two series apart.
 _WIDTHS = (
@@ -75,7 +76,7 @@ class Point:
 def points(report: Report) -> list[Point]:
     """Every record of the report as a point, in order."""
     letters = environment_letters(report)
-    options = [_options(record) for record in report.records]
+    options = [options_of(record) for record in report.records]
     names = _series_names(report.records, options)
     orders = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return [
@@ -102,7 +103,7 @@ def _point(row: int, record: Record, series: str, order: int, environment: str, 
         record.device,
         record.device_name,
         record.dtype,
-        options.get("autocast"),
+        None if options.get("autocast") is None else str(options["autocast"]),
         record.memory_format,
         record.mode,
         record.execution,
@@ -114,14 +115,6 @@ def _point(row: int, record: Record, series: str, order: int, environment: str, 
     dim = width if isinstance(width, int) else shape[1] if image and record.kind == "block" else None
     size = (shape[2], shape[3]) if image else None
     return Point(row, record, series, order, condition, shape[0] if shape else None, dim, size)
-
-
-def _options(record: Record) -> dict[str, Any]:
-    try:
-        options = json.loads(record.options or "{}")
-    except json.JSONDecodeError:
-        return {"options": record.options}
-    return options if isinstance(options, dict) else {"options": options}
 
 
 def _first_shape(text: str | None) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from convbench.records import Record
 from convbench.report.units import bytes_, count, milliseconds, significant
+from convbench.rows import options_of
 
 _CONDITIONS = ("input_shape", "device", "dtype", "memory_format", "mode", "execution", "threads")
 _FIGURES = (
@@ -34,7 +35,7 @@ def sweep_table(records: Sequence[Record]) -> Table:
     for column in table.columns[1 + len(options) + len(conditions) : len(titles)]:
         column.justify = "right"
     for record in records:
-        stated = _options(record)
+        stated = options_of(record)
         cells = [record.target, *(_text(stated.get(name)) for name in options)]
         cells += [_text(getattr(record, name)) for name in conditions]
         cells += [_figure(record, name, form) for name, _, form in figures]
@@ -56,13 +57,9 @@ def _varying_options(records: Sequence[Record]) -> list[str]:
     """Options of which one target has several values."""
     seen: dict[str, dict[str, set[str]]] = {}
     for record in records:
-        for name, value in _options(record).items():
+        for name, value in options_of(record).items():
             seen.setdefault(name, {}).setdefault(record.target, set()).add(json.dumps(value))
     return [name for name, by_target in seen.items() if any(len(values) > 1 for values in by_target.values())]
-
-
-def _options(record: Record) -> dict[str, Any]:
-    return json.loads(record.options) if record.options else {}
 
 
 def _figure(record: Record, name: str, form: Any) -> str:
