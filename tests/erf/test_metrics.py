@@ -10,6 +10,7 @@ from scipy.optimize import minimize
 
 from convbench.errors import EmptyMapError
 from convbench.measures.erf import ErfMetrics, measure_map
+from convbench.measures.erf.metrics import _first_reaching
 from convbench.measures.erf.result import Floats
 from tests.erf.closed_form import composed, placed
 
@@ -162,6 +163,43 @@ def test_a_square_that_passes_the_border_counts_the_pixels_inside() -> None:
     metrics = measure_map(map_, (0, 0))
     assert metrics.side_99_px == 13
     assert metrics.area_ratio_99 == pytest.approx(7 * 7 / 64)
+
+
+@pytest.mark.parametrize(
+    ("mass", "share", "index"),
+    [
+        ([0.5, 0.5], 0.5, 0),  # reached exactly is reached
+        ([0.5, 0.5], 0.5 + 1e-9, 1),
+        ([0.1] * 10, 0.8, 7),  # eight tenths add up to 0.7999999999999999
+        ([0.0, 0.99, 0.01], 0.99, 1),
+        ([0.2, 0.3, 0.5], 0.2, 0),
+    ],
+)
+def test_a_share_is_reached_by_the_first_group_that_holds_it(mass: list[float], share: float, index: int) -> None:
+    assert _first_reaching(np.array([mass, mass[::-1]]), share)[0] == index
+
+
+def test_the_lowered_centre_is_the_mean_of_its_neighbours() -> None:
+    """Against the map that is lowered by hand; one whose centre does not stand out stays as it is."""
+    rng = np.random.default_rng(3)
+    map_ = rng.uniform(1, 2, size=(9, 9))
+    map_[4, 4] = 50.0
+    by_hand = map_.copy()
+    by_hand[4, 4] = (map_[3:6, 3:6].sum() - map_[4, 4]) / 8
+    found, expected = measure_map(map_, (4, 4)), measure_map(by_hand, (4, 4))
+    assert found.sigma_without_centre_px == pytest.approx(expected.sigma_px, rel=1e-12)
+    assert found.agd_without_centre == pytest.approx(expected.agd, rel=1e-9)
+    assert expected.sigma_without_centre_px == pytest.approx(expected.sigma_px, rel=1e-12)
+    assert expected.agd_without_centre == pytest.approx(expected.agd, rel=1e-9)
+
+
+@pytest.mark.parametrize(("side_mass", "defined"), [(0.499, False), (0.501, True)])
+def test_radial_agd_needs_half_a_pixel_of_spread(side_mass: float, defined: bool) -> None:
+    """Of a centre and four neighbours with ``side_mass`` in all, E[r²] is that mass, and σ = √(E[r²]/2)."""
+    map_ = np.zeros((7, 7))
+    map_[3, 3] = 1 - side_mass
+    map_[[2, 4, 3, 3], [3, 3, 2, 4]] = side_mass / 4
+    assert (measure_map(map_, (3, 3)).agd_radial is not None) == defined
 
 
 def test_a_ring_is_not_monotonic() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections import Counter
 from contextlib import nullcontext
 
@@ -133,6 +134,28 @@ def test_a_failure_that_the_device_reports_late_is_that_lanes(host: Host) -> Non
     rounds.run(3, NEVER)
     assert set(rounds.failed) == {1}
     assert len(good.samples) == 3
+
+
+@pytest.mark.parametrize("late", [False, True])
+def test_what_a_failed_call_had_allocated_is_let_go(host: Host, late: bool) -> None:
+    """The exception is kept, and its frames would keep what the call had made for as long as the others are timed."""
+    made: list[weakref.ref[np.ndarray]] = []
+
+    def fail() -> None:
+        output = np.zeros(10)
+        made.append(weakref.ref(output))
+        raise RuntimeError("no room for more")
+
+    class LateClock(CpuClock):
+        def collect(self) -> list[Sample]:
+            fail()
+            return super().collect()
+
+    failing = Lane(1, host.call(100), nullcontext, LateClock(cpu_time=False), 1) if late else lane(1, fail)
+    rounds = rounds_of(lane(0, host.call(100)), failing)
+    rounds.run(5, NEVER)
+    assert str(rounds.failed[1]) == "no room for more"
+    assert made[0]() is None
 
 
 def test_chunks_that_do_not_count_are_taken_again(host: Host) -> None:
