@@ -11,7 +11,12 @@ from collections.abc import Iterable
 
 
 class ConvbenchError(Exception):
-    """Root of every error that convbench raises on purpose."""
+    """Root of every error that convbench raises on purpose.
+
+    kind: name of the class of what was raised, where that was in another process.
+    """
+
+    kind: str | None = None
 
 
 class UsageError(ConvbenchError, ValueError):

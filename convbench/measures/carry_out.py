@@ -53,7 +53,7 @@ def profile_case(
 def _processes(case: Case, plan: Plan) -> Iterator[tuple[Pool | None, Worker | None]]:
     """Those that will time, and the one that will check memory: they come up side by side while this one works."""
     from convbench.measures.latency import LatencySettings, start_workers
-    from convbench.workers.process import start_high_water
+    from convbench.measures.memory.high_water import start_high_water
 
     settings = plan.latency or LatencySettings()
     with ExitStack() as stack:

@@ -19,7 +19,8 @@ from torch import Tensor
 from convbench.case import DTYPES
 from convbench.execution.device import torch_dtype
 from convbench.machine import machine
-from convbench.workers.process import run_in_worker, timing_environment
+from convbench.workers.environment import timing_environment
+from convbench.workers.process import run_in_worker
 
 _FIRST_SIDE, _LAST_SIDE, _LAST_SIDE_ON_ACCELERATORS = 256, 4096, 16384
 _LONG_ENOUGH_S = 0.05

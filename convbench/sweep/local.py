@@ -7,13 +7,10 @@ pipes, which they write to between cases only.
 
 from __future__ import annotations
 
-import os
-import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -91,10 +88,7 @@ def _phases(tasks: Sequence[Task]) -> Iterator[dict[str, list[Task]]]:
 
 
 class Lane(threading.Thread):
-    """One device and its tasks. ``error``: what ended it early, other than being stopped.
-
-    The thread lives as long as its workers: on Linux a worker ends with the thread that started it.
-    """
+    """One device and its tasks. ``error``: what ended it early, other than being stopped."""
 
     def __init__(
         self, device: str, tasks: Sequence[Task], timeout_s: float, stopping: threading.Event, post: Post
@@ -126,7 +120,7 @@ class Lane(threading.Thread):
         """End the worker, and with it the wait for its answer. The runner is stopping by then."""
         with self._handover:
             if self._worker is not None:
-                _kill(self._worker.pid)
+                self._worker.kill()
 
     def _measure(self) -> None:
         while self._pending and not self._stopping.is_set():
@@ -177,10 +171,7 @@ def measure_in(
     except WorkerCrash as error:
         if -error.exit_code in blameless:
             raise
-        reason = str(error)
-        if error.killed:
-            reason += "; the kernel does that when memory runs out"
-        listener.give_up(error, "oom" if error.killed else "error", reason)
+        listener.give_up(error, "oom" if error.killed else "error", str(error))
 
 
 class _Listener:
@@ -237,11 +228,3 @@ def stated_record(case: Case) -> Record:
         threads=case.threads,
         convbench_version=__version__,
     )
-
-
-def _kill(pid: int) -> None:
-    with suppress(ProcessLookupError, PermissionError):
-        if os.name == "posix":
-            os.killpg(pid, signal.SIGKILL)
-        else:
-            os.kill(pid, signal.SIGTERM)

@@ -8,11 +8,9 @@ from typing import Any, Literal
 
 from convbench.errors import CaseTimeout, ConvbenchError, OutOfMemory, UsageError
 from convbench.workers.process import Message, Worker, WorkerCrash
+from convbench.workers.text import brief
 
 Status = Literal["error", "oom", "timeout", "interrupted"]
-
-_LINES = 3
-_CHARACTERS = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +33,7 @@ class Failure:
             status = "timeout"
         elif isinstance(error, OutOfMemory) or (isinstance(error, WorkerCrash) and error.killed):
             status = "oom"
-        return cls(status, brief(str(error)), type(error).__name__, isinstance(error, UsageError))
+        return cls(status, brief(str(error)), error.kind or type(error).__name__, isinstance(error, UsageError))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +49,13 @@ def ask_each(
     requests: Iterable[Mapping[str, Any]],
     *,
     timeout_s: float | None = None,
+    deadline_s: float | None = None,
     on_message: Message | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Answer]:
     """Answers in the order of the requests, one worker for all of them as long as it lives.
 
-    timeout_s, on_message, env: as for `convbench.workers.process.run_in_worker`.
+    timeout_s, deadline_s, on_message: of each request, as for `Worker.run`; env: as for `run_in_worker`.
     A request is taken when the answer before it has been used; leaving the iterator ends the worker. KeyboardInterrupt
     passes through.
     """
@@ -65,7 +64,7 @@ def ask_each(
         for request in requests:
             worker = worker or Worker(env=env)
             try:
-                value = worker.run(request, timeout_s=timeout_s, on_message=on_message)
+                value = worker.run(request, timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message)
             except ConvbenchError as error:
                 if not worker.alive:
                     worker.close()
@@ -76,16 +75,3 @@ def ask_each(
     finally:
         if worker is not None:
             worker.close()
-
-
-def brief(text: str) -> str:
-    """``text`` as at most three lines and 500 characters that any terminal and any file can take."""
-    lines = [line.strip() for line in text[: 20 * _CHARACTERS].splitlines() if line.strip()]
-    if len(lines) > _LINES:
-        lines = [*lines[: _LINES - 1], lines[_LINES - 1] + " …"]
-    kept = "\n".join("".join(_visible(c) for c in line) for line in lines)
-    return kept if len(kept) <= _CHARACTERS else kept[: _CHARACTERS - 2] + " …"
-
-
-def _visible(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode("ascii")

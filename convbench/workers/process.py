@@ -1,45 +1,46 @@
-"""Fresh worker processes: started, given one request, listened to, stopped. Imports no torch.
+"""Worker processes: started, asked, listened to, ended. Imports no torch.
 
-The parent blocks on the worker's pipe and never polls: a parent that runs while its child measures takes the child's
-processor and caches.
+The command sleeps while a worker works: a command that runs beside what it measures takes its processor and caches.
 """
 
 from __future__ import annotations
 
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from convbench import errors
 from convbench.errors import CaseTimeout, ConvbenchError, MeasurementError, UsageError
-from convbench.workers.worker import PARENT_PID
+from convbench.workers.guard import descendants
+from convbench.workers.mailbox import Mailbox, TooLong
+from convbench.workers.said import Said
+from convbench.workers.text import brief
+from convbench.workers.worker import CHANNEL_LOST, COMMAND_PID
 
 Message = Callable[[Mapping[str, Any]], None]
 
-HIGH_WATER = "memory_high_water"
-_MAPPED_FROM_BYTES = 4096
-_STDERR_LINES = 8
+_ENDING_S = 10.0
+_DRAINING_S = 1.0
+_WRITTEN_AT_ONCE = 4096  # bytes that a pipe takes without anybody reading
 
 
 class WorkerTimeout(CaseTimeout):
-    """The worker gave no sign of life for as long as was allowed, and was killed."""
+    """The worker gave no sign of life for as long as was allowed, or no answer in time, and was ended."""
 
 
 class WorkerCrash(MeasurementError):  # noqa: N818
     """The worker ended without an answer. ``exit_code``: negative for the signal that killed it."""
 
     def __init__(self, exit_code: int, stderr: str) -> None:
-        how = f"was killed by signal {-exit_code}" if exit_code < 0 else f"ended with exit code {exit_code}"
-        said = f"; it last said:\n{stderr}" if stderr else ""
-        super().__init__(f"the measuring process {how} before it had an answer{said}")
+        said = f"; it last said: {brief(stderr, lines=2, characters=300)}" if stderr else ""
+        super().__init__(f"the measuring process {_ending(exit_code)} before it had an answer{said}")
         self.exit_code = exit_code
 
     @property
@@ -48,76 +49,50 @@ class WorkerCrash(MeasurementError):  # noqa: N818
         return self.exit_code == -getattr(signal, "SIGKILL", 9)
 
 
+class WorkerGarbled(MeasurementError):  # noqa: N818
+    """What came over the worker's pipe is no message of ours: the code under test wrote into it."""
+
+
 def run_in_worker(
     request: Mapping[str, Any],
     *,
     env: Mapping[str, str] | None = None,
     timeout_s: float | None = None,
+    deadline_s: float | None = None,
     on_message: Message | None = None,
 ) -> Any:
-    """What the job ``request["do"]`` (a row of `convbench.workers.worker.JOBS`) gives in a fresh process.
+    """What the job ``request["do"]``, a ``module:function``, gives in a fresh process; see `Worker.run`.
 
-    env: added to this process's environment; see `timing_environment`.
-    timeout_s: longest silence; every message starts it anew. None waits for ever.
-    on_message: called with each message, in this process, in order.
-
-    Raises what the job raised, where it is one of convbench's own errors, and else MeasurementError; WorkerTimeout;
-    WorkerCrash.
+    env: added to this process's environment.
     """
     with Worker(env=env) as worker:
-        return worker.run(request, timeout_s=timeout_s, on_message=on_message)
-
-
-def timing_environment(threads: int) -> dict[str, str]:
-    """Variables under which times repeat: threads, the allocator, and a pad of its own for every process.
-
-    The pad moves the stack, whose address decides about aliasing in caches, so that replicates differ in it.
-    MALLOC_TOP_PAD_ keeps glibc from giving the heap's top back and faulting it in again on every call, which doubled
-    the time of a 56×56 depthwise + pointwise block.
-    """
-    return {
-        "MALLOC_TOP_PAD_": str(256 * 2**20),
-        **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
-        "CONVBENCH_PAD": "x" * random.SystemRandom().randrange(4096),
-    }
-
-
-def start_high_water(threads: int) -> Worker:
-    """A process whose high-water mark is the truth about one call, importing what it needs meanwhile.
-
-    malloc's thresholds are fixed so that every tensor is mapped on its own and given back when it is freed; with the
-    defaults freed memory stays in the process, and the mark reads 1.4 to 1.7 times the truth.
-    """
-    worker = Worker(
-        env={
-            **timing_environment(threads),
-            "MALLOC_MMAP_THRESHOLD_": str(_MAPPED_FROM_BYTES),
-            "MALLOC_TRIM_THRESHOLD_": str(_MAPPED_FROM_BYTES),
-            "MALLOC_TOP_PAD_": "0",
-            "MALLOC_MMAP_MAX_": str(2**20),
-            "MALLOC_ARENA_MAX": "1",
-        }
-    )
-    worker.prepare(HIGH_WATER)
-    return worker
+        return worker.run(request, timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message)
 
 
 class Worker:
-    """A fresh process that answers requests, one after the other. A context manager: leaving it ends the process."""
+    """A fresh process that answers requests, one after the other. A context manager: leaving it ends the process.
+
+    With it ends whatever the jobs started: see `convbench.workers.guard`.
+    """
 
     def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
-        self._stderr = tempfile.TemporaryFile()  # noqa: SIM115
-        self._late = False
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "convbench.workers.worker", "-"],
+            [sys.executable, "-P", "-m", "convbench.workers.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=self._stderr,
+            stderr=subprocess.PIPE,
+            bufsize=0,
             env={**os.environ, **_parent_variables(), **(env or {})},
-            text=True,
-            encoding="utf-8",
             start_new_session=os.name == "posix",
         )
+        self._usable = True
+        self._mailbox = Mailbox()
+        self._said = Said()
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self._listener = _started(self._mailbox.fill_from, self._process.stdout)
+        self._hearer = _started(self._said.fill_from, self._process.stderr)
+        _started(self._await_end)
 
     def __enter__(self) -> Worker:
         return self
@@ -126,14 +101,9 @@ class Worker:
         self.close()
 
     @property
-    def pid(self) -> int:
-        """Process id of the worker."""
-        return self._process.pid
-
-    @property
     def alive(self) -> bool:
         """Whether it can take another request."""
-        return not self._late and self._process.poll() is None
+        return self._usable and self._process.poll() is None
 
     def prepare(self, job: str) -> None:
         """Have it import what ``job`` needs; `wait_ready` waits for that."""
@@ -141,97 +111,179 @@ class Worker:
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
         """Block until the worker has prepared itself. Raises as `run` does."""
-        line = self._read(timeout_s)
-        if "error" in line:
-            raise _error(line["error"])
+        self._listen(timeout_s, None, None)
 
     def run(
-        self, request: Mapping[str, Any], *, timeout_s: float | None = None, on_message: Message | None = None
+        self,
+        request: Mapping[str, Any],
+        *,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+        on_message: Message | None = None,
     ) -> Any:
-        """Send the request and block until its result is there; see `run_in_worker`."""
+        """Send the request and block until its result, a JSON value, is there.
+
+        timeout_s: longest silence; every message starts it anew. deadline_s: longest time in all, whatever is heard.
+        None waits for ever. on_message: called with each message, in this thread, in order.
+
+        Raises what the job raised, where it is one of convbench's own errors, else MeasurementError, either with the
+        name of the job's exception as ``kind``; WorkerTimeout; WorkerCrash; WorkerGarbled; UsageError for a request
+        that JSON cannot hold. After any but the first two, and once interrupted, the worker is not `alive`.
+        """
         self._write(request)
-        while True:
-            line = self._read(timeout_s)
-            if "result" in line:
-                return line["result"]
-            if "error" in line:
-                raise _error(line["error"])
-            if "message" in line and on_message is not None:
-                on_message(line["message"])
+        return self._listen(timeout_s, deadline_s, on_message)
+
+    def kill(self) -> None:
+        """Have it end at once, from any thread; whoever waits for its answer gets WorkerCrash."""
+        self._usable = False
+        with suppress(OSError):
+            self._process.terminate()  # its guard ends the rest first
 
     def close(self) -> None:
-        """End the process and its children, whatever they are doing. May be called twice."""
-        for pipe in (self._process.stdin, self._process.stdout):
-            if pipe is not None:
-                with suppress(OSError):
-                    pipe.close()
-        self._kill()
-        self._process.wait()
-        self._stderr.close()
+        """End the process and all that descends from it, whatever they are doing. May be called twice."""
+        self._usable = False
+        self._mailbox.close()
+        if self._process.returncode is None:
+            self.kill()
+            try:
+                self._process.wait(_ENDING_S)
+            except subprocess.TimeoutExpired:  # the guard was stopped
+                self._end_without_guard()
+        for thread in (self._listener, self._hearer):
+            thread.join(_DRAINING_S)
+        assert self._process.stdin is not None
+        with suppress(OSError):
+            self._process.stdin.close()
 
     def _write(self, line: Mapping[str, Any]) -> None:
-        assert self._process.stdin is not None
         try:
-            text = json.dumps(line)
-        except TypeError as error:
+            content = json.dumps(line).encode() + b"\n"
+        except (TypeError, ValueError, RecursionError) as error:
             raise UsageError(f"the case cannot be sent to a measuring process: {error}") from error
-        with suppress(BrokenPipeError):  # a worker that is gone is found out about when its answer is read
-            self._process.stdin.write(text + "\n")
-            self._process.stdin.flush()
+        if len(content) <= _WRITTEN_AT_ONCE:
+            self._send(content)
+        else:
+            _started(self._send, content)  # a worker that does not read must not stop this process
 
-    def _read(self, timeout_s: float | None) -> dict[str, Any]:
-        assert self._process.stdout is not None
-        with self._watched(timeout_s):
-            text = self._process.stdout.readline()
-        if text.endswith("\n"):
-            line: dict[str, Any] = json.loads(text)
-            return line
-        if self._late:
-            raise WorkerTimeout(f"the measuring process gave no sign of life for {timeout_s:g} s and was stopped")
-        raise WorkerCrash(self._process.wait(), self._last_words())
+    def _send(self, content: bytes) -> None:
+        assert self._process.stdin is not None
+        rest = memoryview(content)
+        with suppress(OSError, ValueError):  # a worker that is gone is found out about when its answer is read
+            while rest:
+                rest = rest[self._process.stdin.write(rest) or 0 :]
 
-    @contextmanager
-    def _watched(self, timeout_s: float | None) -> Iterator[None]:
-        """Kill the worker if the body takes longer than ``timeout_s``."""
-        if timeout_s is None:
-            yield
-            return
-        timer = threading.Timer(timeout_s, self._expire)
-        timer.daemon = True
-        timer.start()
+    def _listen(self, timeout_s: float | None, deadline_s: float | None, on_message: Message | None) -> Any:
+        usable, self._usable = self._usable, False
+        until = None if deadline_s is None else time.monotonic() + deadline_s
+        while True:
+            line = self._read(timeout_s, until, deadline_s)
+            if "message" in line:
+                if on_message is not None:
+                    on_message(line["message"])
+                continue
+            self._usable = usable and not line.get("spent", False)
+            if "error" in line:
+                raise _error(line["error"])
+            return line.get("result")
+
+    def _read(self, timeout_s: float | None, until: float | None, deadline_s: float | None) -> dict[str, Any]:
+        left = None if until is None else max(0.0, until - time.monotonic())
+        limits = [limit for limit in (timeout_s, left) if limit is not None]
         try:
-            yield
-        finally:
-            timer.cancel()
+            content = self._mailbox.take(min(limits) if limits else None)
+        except TimeoutError:
+            self.close()
+            if limits and min(limits) == left:
+                raise WorkerTimeout(f"it took longer than {deadline_s:g} s and was stopped") from None
+            silent = f"the measuring process gave no sign of life for {timeout_s:g} s and was stopped"
+            raise WorkerTimeout(silent) from None
+        except TooLong as error:
+            self.close()
+            raise WorkerGarbled(f"the measuring process sent {error}") from None
+        if content is None:
+            raise WorkerCrash(self._exit_code(), self._said.last)
+        return self._parsed(content)
 
-    def _expire(self) -> None:
-        self._late = True
-        self._kill()
+    def _parsed(self, content: bytes) -> dict[str, Any]:
+        try:
+            line = json.loads(content)
+            if not _is_line(line):
+                raise ValueError("no message")
+        except (ValueError, RecursionError):
+            self.close()
+            began = brief(content[:80].decode(errors="replace"), lines=1)
+            raise WorkerGarbled(f"something wrote into the pipe of the measuring process: {began!r}") from None
+        kept: dict[str, Any] = line
+        return kept
 
-    def _kill(self) -> None:
-        with suppress(ProcessLookupError, PermissionError):
-            if os.name == "posix":
-                os.killpg(self._process.pid, signal.SIGKILL)
-            else:
-                self._process.kill()
+    def _exit_code(self) -> int:
+        """Of a worker whose pipe has ended: it is ending, or the job has closed the pipe."""
+        try:
+            code = self._process.wait(_ENDING_S)
+        except subprocess.TimeoutExpired:
+            self.close()
+            return CHANNEL_LOST
+        self._hearer.join(_DRAINING_S)
+        return code
 
-    def _last_words(self) -> str:
-        self._stderr.seek(0)
-        lines = self._stderr.read().decode(errors="replace").strip().splitlines()
-        return "\n".join(lines[-_STDERR_LINES:])
+    def _await_end(self) -> None:
+        """Tell whoever listens that the worker has ended, even while a process that escaped holds its pipe."""
+        self._process.wait()
+        self._listener.join(_DRAINING_S)
+        self._mailbox.close()
+
+    def _end_without_guard(self) -> None:
+        for process in (*descendants(self._process.pid), self._process.pid):
+            with suppress(OSError):
+                os.kill(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+
+
+def _started(function: Callable[..., None], *arguments: Any) -> threading.Thread:
+    thread = threading.Thread(target=function, args=arguments, daemon=True)
+    thread.start()
+    return thread
 
 
 def _parent_variables() -> dict[str, str]:
     """What makes a worker find the modules that this process finds, and end with it."""
     return {
         "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
-        PARENT_PID: str(os.getpid()),
+        COMMAND_PID: str(os.getpid()),
     }
+
+
+def _is_line(line: Any) -> bool:
+    """Whether a worker sends such lines; see `convbench.workers.worker`."""
+    if not isinstance(line, dict):
+        return False
+    if "error" in line:
+        described = line["error"]
+        return isinstance(described, dict) and all(
+            isinstance(described.get(name), str) for name in ("type", "kind", "message")
+        )
+    return isinstance(line.get("message"), dict) if "message" in line else "result" in line or "ready" in line
+
+
+def _ending(exit_code: int) -> str:
+    if exit_code == CHANNEL_LOST:
+        return f"lost its pipe to this one, which the code under test closed (exit code {exit_code}),"
+    if exit_code >= 0:
+        return f"ended with exit code {exit_code}"
+    if exit_code == -getattr(signal, "SIGKILL", 9):
+        return "was killed by signal 9 (SIGKILL), as the kernel does when memory runs out,"
+    with suppress(ValueError):
+        return f"was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
+    return f"was killed by signal {-exit_code}"
 
 
 def _error(described: Mapping[str, str]) -> ConvbenchError:
     """The worker's exception, as the same class where it is one of convbench's own."""
     kind = getattr(errors, described["type"], None)
-    if isinstance(kind, type) and issubclass(kind, ConvbenchError):
-        return kind.__new__(kind, described["message"])  # MissingExtraError's own arguments are spent on its message
-    return MeasurementError(f"{described['type']}: {described['message']}")
+    if not (isinstance(kind, type) and issubclass(kind, ConvbenchError)):
+        kind = MeasurementError
+    message = brief(described["message"], lines=40, characters=8000)
+    if described["kind"] != kind.__name__ and not issubclass(kind, UsageError):
+        message = f"{brief(described['kind'], lines=1, characters=100)}: {message}"
+    error = kind.__new__(kind, message)  # MissingExtraError's own arguments are spent on its message
+    error.kind = described["kind"]
+    return error

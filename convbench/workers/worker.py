@@ -1,11 +1,13 @@
-"""A worker process: JSON requests in, one a line, and JSON lines out, the last of which for a request holds its result.
+"""A worker process: JSON requests in, one a line, and JSON lines out, the last of which for a request holds its answer.
 
-``python -m convbench.workers.worker request.json``, or with the requests on stdin. A request names its job,
-``{"do": "module:function", …}``; the lines are ``{"message": …}`` while it runs and at the end ``{"result": …}`` or
-``{"error": {"type": …, "message": …}}``. A line ``{"prepare": JOB}`` on stdin before the request imports what the job
-needs and answers ``{"ready": JOB}``, so that a process can be brought up before its turn comes.
+``python -m convbench.workers.worker``, with the requests on stdin. A request names its job, ``{"do": "module:function",
+…}``; the lines are ``{"message": …}`` while it runs and at the end ``{"result": …}`` or ``{"error": {"type": …, "kind":
+…, "message": …}}``. A line ``{"prepare": JOB}`` imports what the job needs and answers ``{"ready": JOB}``, so that a
+process can be brought up before its turn comes. An answer that also has ``"spent": true`` is the worker's last: the job
+left threads or processes running, which would disturb the next one.
 
-Whatever the measured code prints goes to stderr: stdout carries nothing but these lines.
+The job may do what it likes: its stdin is empty, whatever it prints goes to stderr, and only the process that was
+started answers, not one that the job forked.
 """
 
 from __future__ import annotations
@@ -13,107 +15,155 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import sys
+import threading
 from collections.abc import Callable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, TextIO
+from contextlib import suppress
+from typing import Any
+
+from convbench import errors
+from convbench.workers.surroundings import Surroundings
+from convbench.workers.text import text_of
 
 Send = Callable[[Mapping[str, Any]], None]
 Job = Callable[[Mapping[str, Any], Send], Any]
 
-JOBS: dict[str, str] = {
-    "latency": "convbench.measures.latency.timing.job:run",
-    "instructions": "convbench.measures.latency.timing.instructions:run",
-    "memory_high_water": "convbench.measures.memory.high_water:run",
-}
-"""Every job by name: ``"module:function"`` of a `Job`, imported in the worker alone."""
+COMMAND_PID = "CONVBENCH_COMMAND_PID"
+CHANNEL_LOST = 74  # the exit code of a worker that cannot answer any more
 
 _LONGEST_MESSAGE = 10_000
-PARENT_PID = "CONVBENCH_PARENT_PID"
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Answer the requests; 0 if the last one gave a result, 1 if it gave an error."""
-    arguments = sys.argv[1:] if argv is None else argv
-    channel = _take_stdout()
-    _die_with_parent()
-    code = 0
-    for line in _requests(arguments):
+def main() -> int:
+    """Answer every request until stdin ends."""
+    command = os.environ.get(COMMAND_PID)
+    if command is not None and hasattr(os, "fork"):
+        from convbench.workers.guard import stand_guard
+
+        stand_guard(int(command))
+    _be_killed_first()
+    channel = Channel()
+    surroundings = Surroundings()
+    for line in channel.requests():
+        answer = _answer(line, channel)
+        if "ready" not in answer:
+            surroundings.put_back()
+            if _left_running():
+                answer["spent"] = True
         try:
-            _write(channel, **_answer(json.loads(line), channel))
-            code = 0
-        except BaseException as error:
-            _write(channel, error=_described(error))
-            code = 1
-    return code
+            channel.send(**answer)
+        except (TypeError, ValueError, RecursionError) as error:
+            channel.send(error=_described(error), spent=True)
+    return 0
 
 
-def _answer(request: Mapping[str, Any], channel: TextIO) -> dict[str, Any]:
-    if "prepare" in request:
-        find_job(request["prepare"])
-        return {"ready": request["prepare"]}
-    return {"result": find_job(request["do"])(request, lambda message: _write(channel, message=message))}
+class Channel:
+    """The pipes to the command, taken from stdin and stdout, which then lead nowhere and to stderr.
+
+    A job may close or reuse any descriptor, so that each use makes sure that it still is the pipe.
+    """
+
+    def __init__(self) -> None:
+        self._in, self._out = os.dup(0), os.dup(1)
+        self._pid = os.getpid()
+        self._pipes = [_identity(self._in), _identity(self._out)]
+        nowhere = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(nowhere, 0)
+        os.close(nowhere)
+        os.dup2(2, 1)
+        for stream in (sys.stdout, sys.stderr):
+            stream.reconfigure(encoding="utf-8", errors="backslashreplace", line_buffering=True)  # type: ignore[union-attr]
+
+    def requests(self) -> Iterator[bytes]:
+        """Lines from the command."""
+        waiting = b""
+        while True:
+            line, newline, rest = waiting.partition(b"\n")
+            if newline:
+                waiting = rest
+                yield line
+                continue
+            self._require(0)
+            chunk = os.read(self._in, 1 << 16)
+            if not chunk:
+                return
+            waiting += chunk
+
+    def send(self, **line: Any) -> None:
+        """Write one line. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
+        # Half a surrogate pair, as in the name of a file that is not UTF-8, would stop every writer further on.
+        content = memoryview(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        self._require(1)
+        while content:
+            content = content[os.write(self._out, content) :]
+
+    def _require(self, end: int) -> None:
+        if os.getpid() != self._pid:
+            os._exit(0)  # a child of the job's, come back into our loop
+        with suppress(OSError):
+            if _identity((self._in, self._out)[end]) == self._pipes[end]:
+                return
+        os._exit(CHANNEL_LOST)
 
 
-def _described(error: BaseException) -> dict[str, str]:
+def _answer(line: bytes, channel: Channel) -> dict[str, Any]:
     try:
-        text = str(error)[:_LONGEST_MESSAGE]
-    except BaseException:
-        text = "(an error without a text)"
-    return {"type": type(error).__name__, "message": text}
+        request = json.loads(line)
+        if "prepare" in request:
+            find_job(request["prepare"])
+            return {"ready": request["prepare"]}
+        return {"result": find_job(request["do"])(request, lambda message: channel.send(message=message))}
+    except BaseException as error:  # whatever ends a job, SystemExit included, is its answer
+        return {"error": _described(error)}
 
 
 def find_job(name: str) -> Job:
-    """Import the job called ``name``, a row of `JOBS` or ``module:function``. Raises UsageError for any other."""
-    location = JOBS.get(name, name)
-    module, colon, attribute = location.partition(":")
-    if not colon:
-        from convbench.errors import UsageError
-
-        raise UsageError(f"no job is called {name!r}; the jobs are {', '.join(JOBS)}")
+    """Import the job at ``module:function``."""
+    module, _, attribute = name.partition(":")
     job: Job = getattr(importlib.import_module(module), attribute)
     return job
 
 
-def _requests(arguments: list[str]) -> Iterator[str]:
-    """The request in the file that ``arguments`` name, or those on stdin."""
-    if arguments and arguments[0] != "-":
-        yield Path(arguments[0]).read_text(encoding="utf-8")
-    else:
-        yield from sys.stdin
+def _described(error: BaseException) -> dict[str, str]:
+    """The error as data; its ``type`` is the nearest class that `convbench.errors` has."""
+    names = [base.__name__ for base in type(error).__mro__]
+    own = next((name for name in names if hasattr(errors, name)), "MeasurementError")
+    message = text_of(error, _LONGEST_MESSAGE)
+    if {"MemoryError", "OutOfMemoryError"} & set(names) or "DefaultCPUAllocator" in message:
+        own = "OutOfMemory"
+    if isinstance(error, SystemExit):
+        message = f"the code under test called exit({message})"
+    return {"type": own, "kind": names[0], "message": message}
 
 
-def _take_stdout() -> TextIO:
-    """Keep stdout for the answer and send everything else that is printed to stderr, from C as well."""
-    sys.stdout.flush()
-    channel = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)
-    return channel
+def _left_running() -> bool:
+    """Whether threads or processes of the job are still there."""
+    if threading.active_count() > 1:
+        return True
+    with suppress(AttributeError, ChildProcessError):
+        os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+        return True
+    return False
 
 
-def _write(channel: TextIO, **line: Any) -> None:
-    channel.write(json.dumps(line) + "\n")
-    channel.flush()
+def _identity(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
-def _die_with_parent() -> None:
-    """Leave Ctrl-C to the parent, and end if the parent is killed (Linux)."""
-    parent = os.environ.get(PARENT_PID)
-    if parent is None:
-        return
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if sys.platform == "linux":
-        import ctypes
+def _be_killed_first() -> None:
+    """Where memory runs out, let the kernel choose this process and not the command; leave no core files."""
+    with suppress(OSError), open("/proc/self/oom_score_adj", "w") as file:
+        file.write("500")
+    with suppress(ImportError, OSError, ValueError):
+        import resource
 
-        pr_set_pdeathsig = 1
-        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGKILL)
-        if os.getppid() != int(parent):
-            os._exit(1)
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
 
 
 if __name__ == "__main__":
     code = main()
-    sys.stdout.flush()
-    sys.stderr.flush()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(Exception):
+            stream.flush()
     os._exit(code)  # tearing torch down takes as long as a small measurement

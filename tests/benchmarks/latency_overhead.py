@@ -69,7 +69,7 @@ def main() -> None:
 
 def _restart_with_timing_environment() -> None:
     """The allocator and the thread count are read when a process starts."""
-    from convbench.workers.process import timing_environment
+    from convbench.workers.environment import timing_environment
 
     if "CONVBENCH_PAD" not in os.environ:
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], {**os.environ, **timing_environment(1)})

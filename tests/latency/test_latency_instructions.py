@@ -55,7 +55,7 @@ def test_counts_are_compared_without_an_interval(monkeypatch: pytest.MonkeyPatch
     assert [ratio.verdict for ratio in ratios] == ["same", "slower", "faster"]
     assert [ratio.ratio for ratio in ratios] == [1.005, 1.02, 0.9]
     assert all(ratio.low == ratio.ratio == ratio.high for ratio in ratios)
-    assert {request["do"] for request in requests} == {"instructions"}
+    assert {request["do"] for request in requests} == {"convbench.measures.latency.timing.instructions:run"}
 
 
 def test_a_count_that_fails_has_a_status_and_the_rest_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

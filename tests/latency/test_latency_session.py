@@ -14,7 +14,7 @@ from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.session import Session
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.measures.latency.timing.beacon import CONTROL, Beacon
-from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.order import JOB, Order
 from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
 from convbench.workers.process import WorkerCrash, WorkerTimeout
 from tests.latency.made import timing
@@ -49,7 +49,7 @@ def stage(monkeypatch: pytest.MonkeyPatch) -> Stage:
             stage.ended += 1
 
         def prepare(self, job: str) -> None:
-            assert job == "latency"
+            assert job == JOB
             stage.prepared += 1
 
         def wait_ready(self, timeout_s: float) -> None:

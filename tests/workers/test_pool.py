@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convbench.workers.pool import ask_each, brief
+from convbench.workers.pool import ask_each
+from convbench.workers.text import brief
 
 HERE = Path(__file__).parent
 

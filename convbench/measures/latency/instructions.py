@@ -13,7 +13,8 @@ from convbench.measures.latency.result import Latency, LatencyComparison, Latenc
 from convbench.measures.latency.session import Tell
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.statistics import Verdict
-from convbench.workers.process import WorkerCrash, run_in_worker, timing_environment
+from convbench.workers.environment import timing_environment
+from convbench.workers.process import WorkerCrash, run_in_worker
 
 _VALGRIND_SLOWDOWN = 20  # at least; importing torch alone takes a minute
 _NOTE = "instructions as valgrind's processor executes them: without AVX-512, and without waiting for memory"
@@ -40,7 +41,7 @@ def compare_instructions(
 
 
 def _count(case: Case, settings: LatencySettings) -> Latency:
-    request = {"do": "instructions", "case": case.to_json()}
+    request = {"do": "convbench.measures.latency.timing.instructions:run", "case": case.to_json()}
     environment = {**timing_environment(case.threads), "CONVBENCH_PAD": ""}  # a count has no replicates to vary it over
     try:
         counted = run_in_worker(request, env=environment, timeout_s=_VALGRIND_SLOWDOWN * settings.timeout_s)

@@ -8,7 +8,9 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from convbench.workers.process import Worker, timing_environment
+from convbench.measures.latency.timing.order import JOB
+from convbench.workers.environment import timing_environment
+from convbench.workers.process import Worker
 
 _START_S = 300.0
 _WAITING_AT_MOST = 5
@@ -61,7 +63,7 @@ class Pool:
 
     def _started(self) -> Worker:
         worker = Worker(env=self._environment())
-        worker.prepare("latency")
+        worker.prepare(JOB)
         return worker
 
     def _environment(self) -> dict[str, str]:

@@ -11,6 +11,8 @@ from convbench.case import Case
 
 Cache = Literal["cold", "warm"]
 
+JOB = "convbench.measures.latency.timing.job:run"
+
 
 @dataclass(frozen=True, slots=True)
 class Order:
@@ -38,7 +40,7 @@ class Order:
     def to_request(self) -> dict[str, Any]:
         """The request that a worker answers with `run`."""
         return {
-            "do": "latency",
+            "do": JOB,
             "cases": [[index, case.to_json()] for index, case in self.cases.items()],
             "baseline": self.baseline,
             "threads": self.threads,
