@@ -7,11 +7,13 @@ import dataclasses
 import hashlib
 import json
 import math
+import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from convbench.errors import DeviceError, OptionError, ShapeError, UsageError, nearest
+from convbench.reading import shown, typed
 
 Mode = Literal["inference", "forward", "training"]
 Execution = Literal["eager", "compiled"]
@@ -23,6 +25,8 @@ DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
 DEFAULT_DIM = 64
 DEFAULT_SIZE = 56
 DEFAULT_IMAGE_SIZE = 224
+_MOST = 2**31 - 1
+"""Of a width, an extent, a batch or a number of threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,8 @@ class Case:
             _require_shape(shape)
         if self.shapes and (self.size is not None or self.batch != 1):
             raise ShapeError("give either --shape or --batch and --size: a shape already says both")
+        if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
+            raise UsageError(f"seed must be a whole number from 0 to 2**63 - 1, got {shown(self.seed)}")
         _require_choice("dtype", self.dtype, DTYPES)
         if self.autocast is not None:
             _require_choice("autocast", self.autocast, DTYPES)
@@ -97,15 +103,14 @@ class Case:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Case:
-        """The case that `to_json` described."""
-        return cls(
-            **{
-                **row,
-                "options": tuple((key, value) for key, value in row.get("options", {}).items()),
-                "shapes": tuple(tuple(shape) for shape in row.get("shapes", ())),
-                "transforms": tuple(row.get("transforms", ())),
-            }
-        )
+        """The case that `to_json` described. Raises UsageError that names the field that is not as it must be."""
+        options = row.get("options", {})
+        if not isinstance(options, Mapping):
+            raise UsageError(f"case: options: expected a mapping, got {shown(options)}")
+        unknown = row.keys() - {field.name for field in dataclasses.fields(cls)}
+        if unknown:
+            raise UsageError(f"case: no condition is called {shown(min(unknown, key=str))}")
+        return typed({**row, "options": list(options.items())}, cls, "case")
 
 
 def parse_shape(text: str) -> Shape:
@@ -113,7 +118,7 @@ def parse_shape(text: str) -> Shape:
     try:
         shape = tuple(int(part) for part in text.lower().replace("x", ",").split(","))
     except ValueError:
-        raise ShapeError(f"shape {text!r}: write whole numbers with commas, N,C,H,W, such as 1,64,56,56") from None
+        raise ShapeError(f"shape {shown(text)}: write whole numbers with commas, N,C,H,W, such as 1,64,56,56") from None
     _require_shape(shape)
     return shape
 
@@ -128,21 +133,39 @@ def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
         key, equals, text = pair.partition("=")
         key = key.strip()
         if not equals or not key.isidentifier():
-            raise OptionError(f"option {pair!r}: write key=value, such as -p kernel_size=7 or -p kernels=[3,5]")
+            raise OptionError(f"option {shown(pair)}: write key=value, such as -p kernel_size=7 or -p kernels=[3,5]")
         if key in options:
-            raise OptionError(f"option {key!r} is given twice")
-        options[key] = _literal(text.strip())
+            raise OptionError(f"option {shown(key)} is given twice")
+        options[key] = literal(text.strip())
     return options
 
 
-def _literal(text: str) -> Any:
-    lowered = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in lowered:
-        return lowered[text.lower()]
+def literal(text: str) -> Any:
+    """A Python literal as its value, any other text as itself; nothing is evaluated.
+
+    Raises OptionError for a literal that is no plain value: numbers, texts, lists and mappings can be written down.
+    """
+    words = {"true": True, "false": False, "none": None, "null": None}
+    if text.lower() in words:
+        return words[text.lower()]
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of a backslash that escapes nothing
+            value = ast.literal_eval(text)
+            plain = _is_plain(value)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return text
+    if not plain:
+        raise OptionError(f"{shown(text)} is no plain value: write a finite number, a text, a list or a mapping")
+    return value
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(key, str) and _is_plain(item) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_plain, value))
+    return value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
 
 
 def _plain(value: Any) -> Any:
@@ -151,13 +174,15 @@ def _plain(value: Any) -> Any:
 
 def _require_positive(name: str, value: Any) -> None:
     if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ShapeError(f"{name} must be a whole number of at least 1, got {value!r}")
+        raise ShapeError(f"{name} must be a whole number of at least 1, got {shown(value)}")
+    if value is not None and value > _MOST:
+        raise ShapeError(f"{name} must be at most {_MOST}, got {shown(value)}")
 
 
 def _require_shape(shape: Shape) -> None:
     if not 1 <= len(shape) <= 4 or any(extent < 1 for extent in shape) or math.prod(shape) > 2**50:
         raise ShapeError(
-            f"shape {','.join(map(str, shape))}: an image input has four extents N,C,H,W, each at least 1 "
+            f"shape {','.join(map(shown, shape))}: an image input has four extents N,C,H,W, each at least 1 "
             "(one to three extents are accepted for modules that take sequences)"
         )
 
@@ -165,10 +190,12 @@ def _require_shape(shape: Shape) -> None:
 def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:
     choices = tuple(choices)
     if value not in choices:
-        raise UsageError(f"{name} {value!r} is not one of {', '.join(choices)}.{nearest(str(value), choices)}")
+        raise UsageError(f"{name} {shown(value)} is not one of {', '.join(choices)}.{nearest(str(value), choices)}")
 
 
 def _require_device(device: str) -> None:
     kind, colon, index = device.partition(":")
     if kind not in DEVICES or (colon and not index.isdigit()):
-        raise DeviceError(f"device {device!r} is not one of cpu, cuda, cuda:0, mps, xpu, meta.{nearest(kind, DEVICES)}")
+        raise DeviceError(
+            f"device {shown(device)} is not one of cpu, cuda, cuda:0, mps, xpu, meta.{nearest(kind, DEVICES)}"
+        )

@@ -71,7 +71,7 @@ def parse_json(text: str, place: str) -> Any:
         raise UsageError(f"{place}: nested more than {MAX_DEPTH} levels deep") from error
     except ValueError as error:  # ours, and a number of more digits than Python converts
         raise UsageError(f"{place}: not JSON: {error}") from error
-    _require_shallow(value, place)
+    require_shallow(value, place)
     return value
 
 
@@ -88,7 +88,8 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _require_shallow(value: Any, place: str) -> None:
+def require_shallow(value: Any, place: str) -> None:
+    """Raise UsageError where mappings and lists hold one another in more than `MAX_DEPTH` levels."""
     level = [value]
     for _ in range(MAX_DEPTH):
         inner = [item.values() if isinstance(item, dict) else item for item in level if isinstance(item, dict | list)]

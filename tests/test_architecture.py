@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__main__": {"cli", "workers"},
     "errors": set(),
     "registry": {"errors"},
-    "case": {"errors"},
+    "case": {"errors", "reading"},
     "statistics": {"errors"},
     "reading": {"errors"},
     "rows": {"errors", "reading", "records"},

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convbench.case import Case
-from convbench.check.recorded import case_of
+from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
 from convbench.measures.table import Measure
 from convbench.records import Record
@@ -125,25 +125,21 @@ class Comparison:
     before: Span
 
 
-def rows_of(records: Sequence[Record], origin: str) -> list[Row]:
+def rows_of(records: Sequence[Record], origin: str, *, trust: bool = False) -> list[Row]:
     """The rows that hold something to check, with their cases.
 
-    Raises UsageError naming the row whose target is gone, whose device is not here, or that says too little.
+    trust: whether a row may name what is not known to be a module; see `convbench.target.vetting`.
+    Raises UsageError naming the row whose target is gone or none for data to name, whose device is not here, or that
+    says too little.
     """
-    from convbench.execution.device import require_device
-
-    rows = []
-    for number, record in enumerate(records, start=1):
-        if not held_measures(record) and record.latency_ms is None:
-            continue
-        try:
-            rows.append(Row(record, case_of(record)))
-            require_device(rows[-1].case.device)
-        except UsageError as error:
-            raise UsageError(f"{origin}, record {number}: {error}") from error
-    if not rows:
+    named = [
+        (f"{origin}, record {number}", record)
+        for number, record in enumerate(records, start=1)
+        if held_measures(record) or record.latency_ms is not None
+    ]
+    if not named:
         raise UsageError(f"{origin} holds no figure that can be checked: no record of it was measured")
-    return rows
+    return [Row(record, case) for (_, record), case in zip(named, cases_of(named, trust=trust), strict=True)]
 
 
 def held_measures(record: Record) -> tuple[Measure, ...]:

@@ -4,49 +4,84 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.case import Case, parse_shape
 from convbench.errors import UsageError
+from convbench.reading import parse_json
 from convbench.records import Record, format_options
+from convbench.registry import resolve
+from convbench.sweep.vetting import LOOK_LIMIT_S
+from convbench.target.vetting import refuse_by_sight, require_module
+from convbench.workers.pool import ask_each
+
+JOB = "convbench.check.recorded:run"
 
 # Conditions without a column of their own stand among the options; each is a field of the case.
 _CONDITIONS = ("autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
 
 
-def case_of(record: Record) -> Case:
+def cases_of(named: Sequence[tuple[str, Record]], *, trust: bool = False) -> list[Case]:
+    """The case of each record, which comes with its place in a file; targets are imported in a worker.
+
+    trust: whether a record may name what is not known to be a module; see `convbench.target.vetting`.
+    Raises UsageError naming the place, before anything is imported where that can be told by sight.
+    """
+    for place, record in named:
+        try:
+            stated = case_of(record, {})
+            if not trust:
+                refuse_by_sight(stated)
+        except UsageError as error:
+            raise type(error)(f"{place}: {error}") from error
+    found = []
+    requests = [{"do": JOB, "record": record.to_row(), "trust": trust} for _, record in named]
+    for (place, _), answer in zip(named, ask_each(requests, timeout_s=LOOK_LIMIT_S), strict=True):
+        if answer.failure is not None:
+            raise UsageError(f"{place}: {answer.failure.reason}")
+        found.append(Case.from_json(answer.value))
+    return found
+
+
+def run(request: Mapping[str, Any], send: object) -> dict[str, Any]:
+    """A worker's job: the case of ``request["record"]``, in JSON. Raises UsageError also for a device not here."""
+    from convbench.execution.device import require_device
+
+    record = Record.from_row(request["record"])
+    if not request["trust"]:
+        require_module(record.target)
+    case = case_of(record, _defaults(record.target))
+    require_device(case.device)
+    return case.to_json()
+
+
+def case_of(record: Record, defaults: Mapping[str, Any]) -> Case:
     """The case that ``record`` says it measured: equal in every column that identifies it.
 
-    Imports the target, to tell its options from conditions, and to leave out those that are the defaults anyway
-    (a default such as an activation's class cannot be written down).
-    Raises UsageError where the record does not say enough, or its target is not to be found.
+    defaults: of the target's named options, to tell options from conditions, and to leave out those that are the
+    defaults anyway (a default such as an activation's class cannot be written down).
+    Raises UsageError where the record does not say enough.
     """
     stated = _options(record)
-    defaults = _defaults(record.target)
     conditions = {name: stated.pop(name) for name in _CONDITIONS if name in stated and name not in defaults}
     options = {name: value for name, value in stated.items() if not _is_default(name, value, defaults)}
     if not record.input_shape:
         raise UsageError(f"{record.target}: its record has no input_shape, so the case cannot be built again")
-    return Case(
-        record.target,
-        options=tuple(options.items()),
-        shapes=tuple(parse_shape(text) for text in record.input_shape.split(";")),
-        device=record.device or "cpu",
-        dtype=record.dtype or "float32",
-        memory_format=_choice(record.memory_format, "contiguous"),
-        mode=_choice(record.mode, "inference"),
-        execution=_choice(record.execution, "eager"),
-        threads=record.threads or 1,
-        **_case_fields(conditions),
+    named = ("device", "dtype", "memory_format", "mode", "execution", "threads")
+    return Case.from_json(
+        {
+            "target": record.target,
+            "options": options,
+            "shapes": [list(parse_shape(text)) for text in record.input_shape.split(";")],
+            **{name: value for name in named if (value := getattr(record, name)) is not None},
+            **_case_fields(conditions),
+        }
     )
 
 
 def _options(record: Record) -> dict[str, Any]:
-    try:
-        options = json.loads(record.options or "{}")
-    except ValueError:
-        options = None
+    options = parse_json(record.options or "{}", f"{record.target}, options")
     if not isinstance(options, dict):
         raise UsageError(f"{record.target}: its options are not a JSON object: {record.options!r}")
     return options
@@ -54,7 +89,6 @@ def _options(record: Record) -> dict[str, Any]:
 
 def _defaults(target: str) -> Mapping[str, Any]:
     """Every named option of the target with its default, ``inspect.Parameter.empty`` where it has none."""
-    from convbench.registry import resolve
     from convbench.target.references import load_factory
 
     reference = resolve(target)
@@ -72,9 +106,5 @@ def _is_default(name: str, value: Any, defaults: Mapping[str, Any]) -> bool:
 def _case_fields(conditions: Mapping[str, Any]) -> dict[str, Any]:
     fields = dict(conditions)
     if "transforms" in fields:
-        fields["transforms"] = tuple(str(fields["transforms"]).split("+"))
+        fields["transforms"] = str(fields["transforms"]).split("+")
     return fields
-
-
-def _choice(value: str | None, default: str) -> Any:
-    return value or default

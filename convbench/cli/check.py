@@ -12,7 +12,7 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.console import fail, note, out, print_table, warn
 from convbench.cli.measuring import command, latency_settings, progress
-from convbench.cli.options import Outputs, TimingFlags, takes_flags
+from convbench.cli.options import Outputs, TimingFlags, Trust, takes_flags
 from convbench.errors import UsageError, nearest
 from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
 
@@ -67,6 +67,7 @@ def check(
             show_default=False,
         ),
     ] = None,
+    trust: Trust = False,
     output: Outputs = None,
 ) -> None:
     """Measure a baseline's cases again, and fail when they are not what they were.
@@ -82,7 +83,7 @@ def check(
     threshold = None if fail_slower is None else _share(fail_slower)
     measures = _measures(measure)
     records = _load(baseline)
-    rows = rows_of(records, str(baseline))
+    rows = rows_of(records, str(baseline), trust=trust)
     wanted, left = comparisons(rows, reference) if "latency" in measures else ([], [])
     _require_judgeable(threshold, measures, wanted, left)
     settings = latency_settings(timing)
@@ -113,13 +114,12 @@ def _measures(names: Sequence[str] | None) -> tuple[Measure, ...]:
 
 
 def _load(path: Path) -> Sequence[Record]:
-    if path.suffix.lower() == ".jsonl":
-        from convbench.sweep.store import read_store
-
-        return [entry.record for entry in read_store(path).entries.values()]
     from convbench.report.io.load import load
 
-    return load(path).records
+    found = load(path)
+    if found.damage:
+        raise UsageError(f"{found.damage[0]}; a baseline must be whole: sweep again, or repair the line")
+    return found.records
 
 
 def _require_judgeable(

@@ -123,6 +123,10 @@ Metric = Annotated[str, typer.Option("--metric", help="time, or instructions (re
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Seconds after which a hanging target is stopped.", show_default=False)
 ]
+Trust = Annotated[
+    bool,
+    typer.Option("--trust", help="Build whatever the file names, and not only what is known to be a module."),
+]
 Force = Annotated[bool, typer.Option("--force", help="Time although more threads are asked for than cores are idle.")]
 
 

@@ -13,7 +13,7 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.console import err, note, out, print_table, verbosity, warn
 from convbench.cli.measuring import command
-from convbench.cli.options import Outputs, Targets, takes_flags
+from convbench.cli.options import Outputs, Targets, Trust, takes_flags
 from convbench.errors import UsageError
 from convbench.report.io.files import check_outputs, write
 
@@ -140,6 +140,7 @@ def sweep(
             show_default=False,
         ),
     ] = None,
+    trust: Trust = False,
     output: Outputs = None,
 ) -> None:
     """Measure every combination of targets and conditions: from flags, or from a study file (FILE.toml).
@@ -148,10 +149,13 @@ def sweep(
     time-out or running out of memory is the record of its case. With --slurm, Ctrl-C leaves the jobs running.
     """
     from convbench.sweep.sweep import run_study
+    from convbench.sweep.vetting import require_modules
 
     outputs, place = _places(output or (), store, targets or ())
     check_outputs(outputs)
     study = read_study(targets or (), grid, settings, option or ())
+    if not trust:
+        require_modules(study.named_by_data)
     parameters = _slurm_parameters(slurm)
     if dry_run:
         _print_plan(study, place, force=force, retry_failed=retry_failed)

@@ -19,6 +19,7 @@ def sweep(
     force: bool = False,
     retry_failed: bool = False,
     slurm: str | None = None,
+    trust: bool = False,
     **keys: Any,
 ) -> pd.DataFrame:
     """Measure every combination of a study that ``store`` does not hold yet; one row a case, columns as in `Record`.
@@ -27,6 +28,7 @@ def sweep(
     keys: of a study (``dims=[32, 64], measures="cost", options={"bias": [True, False]}``); they override the study's.
     store: the file of JSON lines to which each record is appended as soon as it is there.
     force: measure again what the store holds. retry_failed: those of its cases that failed.
+    trust: build whatever a study file names, and not only what is known to be a module.
     slurm: parameters of sbatch, ``"partition=gpu,time=60"``, to run the cases as jobs of a cluster.
 
     A case that fails is a row whose ``status`` and ``error`` say so.
@@ -38,9 +40,13 @@ def sweep(
     from convbench.sweep.settings import settings_from
     from convbench.sweep.study import make_study
     from convbench.sweep.sweep import run_study
+    from convbench.sweep.vetting import require_modules
 
+    grids = make_study(_grids(study), settings_from(keys, _key_name))
+    if not trust:
+        require_modules(grids.named_by_data)
     result = run_study(
-        make_study(_grids(study), settings_from(keys, _key_name)),
+        grids,
         Path(store),
         slurm=None if slurm is None else parse_parameters(slurm),
         force=force,

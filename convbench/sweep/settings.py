@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from convbench.case import literal
 from convbench.errors import UsageError, nearest
 
 KeyPath = tuple[str, ...]
@@ -16,10 +16,14 @@ Where = Callable[[Place], str]
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value and where it was given, as an error message names it: ``study.toml, line 3, dims``."""
+    """A value and where it was given, as an error message names it: ``study.toml, line 3, dims``.
+
+    by_data: whether a file says so, which others may have written.
+    """
 
     value: Any
     where: str
+    by_data: bool = False
 
 
 Settings = Mapping[KeyPath, Given]
@@ -175,19 +179,9 @@ def _from_text(text: str, kind: type, flag: str) -> Any:
 
 def _option_values(text: str) -> list[Any]:
     """``7,11`` as two values, ``[3,5]`` as one, ``[3],[5]`` as two; words separated by commas are values as well."""
-    value = _literal(text)
+    value = literal(text)
     if isinstance(value, tuple):
         return list(value)
     if isinstance(value, str) and "," in text and not text.startswith(("'", '"')):
-        return [_literal(part.strip()) for part in text.split(",")]
+        return [literal(part.strip()) for part in text.split(",")]
     return [value]
-
-
-def _literal(text: str) -> Any:
-    words = {"true": True, "false": False, "none": None, "null": None}
-    if text.lower() in words:
-        return words[text.lower()]
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError):
-        return text

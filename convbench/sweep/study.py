@@ -40,11 +40,15 @@ _AXES = tuple(key for key in KEYS if key.field)
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where a task's target, device and options were given, for error messages."""
+    """Where a task's target, device and options were given, for error messages.
+
+    by_data: whether a file, which others may have written, names the target or any of its options.
+    """
 
     target: str
     device: str
     options: Mapping[str, str]
+    by_data: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,12 @@ class Study:
     tasks: tuple[Task, ...]
     places: Mapping[str, Places]
     timeout_s: float = DEFAULT_TIMEOUT_S
+
+    @property
+    def named_by_data(self) -> list[tuple[str, Case]]:
+        """The cases that a file names, with the place of their target in it."""
+        found = [(self.places[task.key], task.case) for task in self.tasks]
+        return [(place.target, case) for place, case in found if place.by_data]
 
 
 def make_study(*layers: Sequence[Settings]) -> Study:
@@ -117,7 +127,10 @@ def _places(settings: Settings, target: str) -> Places:
     def of(name: str) -> str:
         return settings[(name,)].where if (name,) in settings else name
 
-    return Places(of("targets"), of("devices"), {name: given.where for name, given in _own(settings, target).items()})
+    own = _own(settings, target)
+    given = [*own.values(), *([settings[("targets",)]] if ("targets",) in settings else [])]
+    by_data = any(item.by_data for item in given)
+    return Places(of("targets"), of("devices"), {name: item.where for name, item in own.items()}, by_data)
 
 
 def _field_value(key: Key, value: Any) -> Any:

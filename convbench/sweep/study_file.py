@@ -5,10 +5,12 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from convbench.errors import UsageError
+from convbench.reading import MAX_DEPTH, read_text, require_shallow
 from convbench.sweep.settings import Place, Settings, settings_from
 
 _NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
@@ -19,15 +21,13 @@ _ASSIGNMENT = re.compile(rf"\s*({_DOTTED})\s*=")
 
 def settings_from_file(path: Path) -> list[Settings]:
     """The grids of a TOML file. Raises UsageError naming the file, the line, the key and the rule."""
-    try:
-        text = path.read_bytes().decode("utf-8")
-    except OSError as error:
-        raise UsageError(f"{path} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UsageError(f"{path} is not UTF-8 text: byte {error.start} is {error.object[error.start]:#04x}") from error
+    text = read_text(path)
     try:
         content = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        require_shallow(content, str(path))
+    except RecursionError as error:
+        raise UsageError(f"{path}: nested more than {MAX_DEPTH} levels deep") from error
+    except ValueError as error:  # TOMLDecodeError is one, and so is a number of more digits than Python converts
         raise UsageError(f"{path}: not TOML: {error}") from error
     lines = _key_lines(text, set(_tables(content)))
 
@@ -36,7 +36,8 @@ def settings_from_file(path: Path) -> list[Settings]:
         name = ".".join(part for part in place if isinstance(part, str) and part != "grid") or "grid"
         return f"{path}, {name}" if known is None else f"{path}, line {lines[known]}, {name}"
 
-    return settings_from(content, where)
+    grids = settings_from(content, where)
+    return [{key: replace(given, by_data=True) for key, given in grid.items()} for grid in grids]
 
 
 def _key_lines(text: str, tables: Collection[Place]) -> dict[Place, int]:

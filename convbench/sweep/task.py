@@ -7,17 +7,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypedDict
 
 from convbench.case import Case
 from convbench.errors import UsageError
-from convbench.measures.table import Measure
+from convbench.measures.table import Measure, check_measures
+from convbench.reading import typed
 from convbench.records import format_shapes
 
 if TYPE_CHECKING:
     from convbench.measures.table import Plan
 
 Fields = tuple[tuple[str, Any], ...]
+
+
+class _Row(TypedDict):
+    case: dict[str, Any]
+    measures: list[str]
+    strict: bool
+    latency: dict[str, Any]
+    source: str | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,13 +81,14 @@ class Task:
 
     @classmethod
     def from_json(cls, row: Mapping[str, Any]) -> Task:
-        """The task that `to_json` described."""
+        """The task that `to_json` described. Raises UsageError that names the field that is not as it must be."""
+        said = typed(row, _Row, "task")
         return cls(
-            Case.from_json(row["case"]),
-            tuple(row["measures"]),
-            strict=row["strict"],
-            latency=tuple(row["latency"].items()),
-            source=row["source"],
+            Case.from_json(said["case"]),
+            check_measures(said["measures"], "cpu") if said["measures"] else (),
+            strict=said["strict"],
+            latency=tuple(said["latency"].items()),
+            source=said["source"],
         )
 
     def plan(self) -> Plan:
@@ -105,8 +115,8 @@ def make_task(case: Case, measures: tuple[Measure, ...], strict: bool = False, l
         source=_source_digest(case.target),
     )
     try:
-        json.dumps(task.to_json())
-    except TypeError as error:
+        json.dumps(task.to_json(), allow_nan=False)
+    except (TypeError, ValueError) as error:
         raise UsageError(f"{case.target}: an option's value cannot be written as JSON: {error}") from error
     return task
 

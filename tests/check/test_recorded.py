@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from convbench.case import Case
-from convbench.check.recorded import case_of
+from convbench.check.recorded import cases_of, run
 from convbench.errors import UsageError
 from convbench.measures.carry_out import profile_case
 from convbench.measures.table import Plan
@@ -27,6 +27,11 @@ def identity(record: Record) -> dict[str, Any]:
     return {name: getattr(record, name) for name in IDENTITY}
 
 
+def replayed(record: Record) -> Case:
+    """What the worker gives, without the worker."""
+    return Case.from_json(run({"record": record.to_row(), "trust": False}, None))
+
+
 def measured(case: Case) -> Record:
     return profile_case(case, Plan(("params", "cost"))).record()
 
@@ -34,7 +39,7 @@ def measured(case: Case) -> Record:
 @pytest.mark.parametrize("target", [entry.name for entry in select(kind="block")])
 def test_every_registered_block_is_found_again(target: str) -> None:
     record = measured(Case(target, dim=16, size=14, device="meta"))
-    again = case_of(record)
+    again = replayed(record)
     assert identity(measured(again)) == identity(record)
     assert again.dim is None  # it stands among the options
 
@@ -55,7 +60,7 @@ def test_every_condition_is_kept(conditions: dict[str, Any]) -> None:
     target = "PyConv" if "options" in conditions else "Bottleneck"
     case = Case(target, **{"device": "meta", "size": 14, **conditions})
     record = dataclasses.replace(measured(case), latency_ms=1.0)
-    again = case_of(record)
+    again = replayed(record)
     assert identity(measured(again)) == identity(record)
     for name in ("autocast", "seed", "transforms", "memory_format", "mode", "execution", "threads", "dtype"):
         assert getattr(again, name) == getattr(case, name), name
@@ -66,7 +71,7 @@ def test_every_condition_is_kept(conditions: dict[str, Any]) -> None:
 def test_networks_of_hosts_are_found_again(target: str) -> None:
     pytest.importorskip(target.partition(":")[0])
     record = measured(Case(target, size=64, device="meta"))
-    assert identity(measured(case_of(record))) == identity(record)
+    assert identity(measured(replayed(record))) == identity(record)
 
 
 USERS = """
@@ -93,12 +98,12 @@ def mine(tmp_path: Path) -> str:
 def test_defaults_that_cannot_be_written_down_are_left_to_the_target(mine: str) -> None:
     record = measured(Case(mine, dim=8, size=6))
     assert "GELU" in json.loads(record.options or "")["act"]
-    assert identity(measured(case_of(record))) == identity(record)
+    assert identity(measured(replayed(record))) == identity(record)
 
 
 def test_a_targets_own_option_is_not_taken_for_a_condition(mine: str) -> None:
     record = measured(Case(mine, dim=8, size=6, options=(("seed", 5), ("kernel_size", [3, 3]))))
-    again = case_of(record)
+    again = replayed(record)
     assert dict(again.options) == {"dim": 8, "seed": 5}
     assert (again.seed, again.pretrained) == (0, False)
     assert identity(measured(again)) == identity(record)
@@ -112,11 +117,26 @@ def test_a_targets_own_option_is_not_taken_for_a_condition(mine: str) -> None:
         (Record("MRFA"), "no input_shape"),
         (Record("MRFA", input_shape="1x64xAx8"), "write whole numbers"),
         (Record("MRFA", input_shape="1x64x8x8", options="[1]"), "not a JSON object: '[1]'"),
-        (Record("MRFA", input_shape="1x64x8x8", options="{"), "not a JSON object"),
+        (Record("MRFA", input_shape="1x64x8x8", options="{"), "MRFA, options, line 1: not JSON"),
+        (Record("MRFA", input_shape="1x64x8x8", options='{"seed": "x"}'), "seed: expected `int`, got `str`"),
+        (Record("MRFA", input_shape="1x64x8x8", options='{"pretrained": 3}'), "pretrained: expected `bool`, got `int`"),
+        (Record("MRFA", input_shape="1x64x8x8", options='{"weights": [1]}'), "weights: expected `str | null`"),
+        (Record("MRFA", input_shape="1x64x8x8", mode="fast"), "mode: invalid enum value 'fast'"),
+        (Record("MRFA", input_shape="1x64x8x8", device="gpu"), "device 'gpu' is not one of"),
+        (Record("MRFA", input_shape="1x64x8x8", threads=2**40), "threads must be at most"),
     ],
 )
 def test_a_record_that_does_not_say_enough_is_refused(record: Record, message: str) -> None:
     assert "nosuchblock" not in entries()
     with pytest.raises(UsageError) as caught:
-        case_of(record)
+        replayed(record)
     assert message in str(caught.value)
+
+
+def test_a_record_is_refused_with_its_place_before_any_is_imported(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text("open('imported', 'w')\n" + USERS)
+    rows = [Record(f"{path}:Mine", input_shape="1x8x6x6"), Record("os:system", input_shape="1x8x6x6")]
+    with pytest.raises(UsageError, match="second: 'os:system' is not called: Python's own library defines no module"):
+        cases_of([("first", rows[0]), ("second", rows[1])])
+    assert not Path("imported").exists()
