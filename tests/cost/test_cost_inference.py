@@ -14,14 +14,14 @@ from torch import Tensor
 
 from convbench.measures.cost.inference import infer
 from convbench.measures.cost.inference.pointwise import POINTWISE
-from convbench.measures.cost.shadow import meta_copy
+from convbench.execution.tensors import MetaTensors
 
 aten = torch.ops.aten
 
 
 def on_meta(value: Any) -> Any:
     if isinstance(value, Tensor):
-        return meta_copy(value)
+        return MetaTensors().copy(value)
     return type(value)(on_meta(item) for item in value) if isinstance(value, (list, tuple)) else value
 
 
@@ -136,7 +136,7 @@ def test_convolutions(
 
 
 def test_a_wrong_convolution_is_left_to_torch() -> None:
-    x, weight = meta_copy(torch.rand(1, 4, 5, 5)), meta_copy(torch.rand(8, 3, 3, 3))
+    x, weight = MetaTensors().copy(torch.rand(1, 4, 5, 5)), MetaTensors().copy(torch.rand(8, 3, 3, 3))
     options = ([1, 1], [0, 0], [1, 1], False, [0, 0], 1)
     assert infer("aten::convolution", (x, weight, None, *options), {}) is None
 
@@ -198,7 +198,7 @@ def test_maximum_pooling(memory_format: torch.memory_format, options: tuple[list
 
 def test_counting_in_place() -> None:
     assert_inferred_as_run(aten.add_.Tensor, torch.zeros((), dtype=torch.long), 1)
-    assert infer("aten::add_", (meta_copy(torch.zeros(2, dtype=torch.long)), 1.5), {}) is None
+    assert infer("aten::add_", (MetaTensors().copy(torch.zeros(2, dtype=torch.long)), 1.5), {}) is None
 
 
 @pytest.mark.parametrize("training", [False, True])

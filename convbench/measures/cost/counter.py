@@ -10,11 +10,11 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.execution.modules import ModuleTree, Node
+from convbench.execution.tensors import MetaTensors
 from convbench.measures.cost.inference import infer
 from convbench.measures.cost.pricing import Operator, Price, price
 from convbench.measures.cost.provenance import Provenance, storage_of
 from convbench.measures.cost.recipe import Recipe
-from convbench.measures.cost.shadow import meta_copy
 
 Entry = tuple[Node, Price, bool, bool]
 """Where a call ran, what it costs, whether it is independent of the batch, whether it is part of the backward pass."""
@@ -24,7 +24,7 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts every operator that runs while it is active; ``calls`` says how often each entry came.
 
     On meta tensors (``on_meta``) nothing is computed: results are inferred, or remade from a call of the same shapes,
-    and a stray real tensor among the operands is replaced by its meta double; those whose storage is ``untouchable``
+    and a stray real tensor among the operands is replaced by its meta clone; those whose storage is ``untouchable``
     (the original module's) are never written to.
     """
 
@@ -158,7 +158,7 @@ def _inside_autocast() -> bool:
 def _to_meta(value: Any) -> Any:
     """The value with real tensors replaced by meta tensors of the same layout."""
     if isinstance(value, Tensor):
-        return value if value.is_meta else meta_copy(value)
+        return value if value.is_meta else MetaTensors().copy(value)
     if isinstance(value, (list, tuple)):
         return type(value)(_to_meta(item) for item in value)
     return value

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 from convbench.errors import ConvbenchError, OutOfMemory, ShapeError, TargetError
 from convbench.execution.modules import ModuleTree
+from convbench.execution.out_of_memory import is_out_of_memory
 
 _REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError)
 _EXPECTS = {"in_channels": "channels", "in_features": "features in the last dimension", "num_features": "channels"}
@@ -19,7 +20,7 @@ def explain(error: Exception, tree: ModuleTree, inputs: tuple[Tensor, ...]) -> C
     if isinstance(error, ConvbenchError):
         return error
     said = " ".join(str(error).split()) or type(error).__name__
-    if "out of memory" in said.lower() or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):
         return OutOfMemory(f"no memory left for a real run: {said}; count it on a smaller input")
     given = _shapes(inputs)
     layer, arrived = _innermost(error.__traceback__, tree)

@@ -7,12 +7,12 @@ from collections.abc import Iterable, Mapping
 from torch import Tensor, nn
 
 from convbench.execution.modules import Node
+from convbench.execution.tensors import registered_tensors
 from convbench.measures.cost.amount import Shape
 from convbench.measures.cost.counter import CostCounter, Entry
 from convbench.measures.cost.execution import Pass
 from convbench.measures.cost.provenance import storage_of
-from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
-from convbench.measures.cost.shadow import Method, registered_tensors
+from convbench.measures.cost.result import Cost, Figures, Method, ModuleCost, OperatorCost, Uncounted
 from convbench.measures.cost.table import Kind
 
 _Sampling = Mapping[Node, tuple[int, int]]
@@ -34,7 +34,7 @@ def entry_figures(entry: Entry, calls: int) -> Figures:
 
 
 def assemble(module: nn.Module, done: Pass, *, training: bool, method: Method, reason: str | None) -> Cost:
-    """The result of a pass over ``module`` (the double that ran)."""
+    """The result of a pass over ``module`` (the clone that ran)."""
     counter, declared = done.counter, done.declarations
     operators = by_operator(counter, declared.sampling)
     modules = by_module(counter, declared.sampling)

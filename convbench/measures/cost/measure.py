@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
+from convbench.execution.clone import cloning
 from convbench.execution.guard import isolated, uncollected
 from convbench.execution.modules import ModuleTree
+from convbench.execution.step import Step
+from convbench.execution.tensors import registered_tensors, tensors_in
 from convbench.measures.cost.counter import CostCounter
-from convbench.measures.cost.execution import run, tensors_in
+from convbench.measures.cost.execution import run
 from convbench.measures.cost.failure import explain
 from convbench.measures.cost.ledger import assemble
 from convbench.measures.cost.provenance import storage_of
-from convbench.measures.cost.result import Cost
-from convbench.measures.cost.shadow import Method, doubling, registered_tensors, shadow, shadow_inputs
+from convbench.measures.cost.result import Cost, Method
 
 
 class CostError(MeasurementError):
@@ -118,28 +120,25 @@ def _methods(request: _Request) -> list[Method]:
     return methods
 
 
-def _count(request: _Request, method: Method, reason: str | None, *, accumulate: bool = False) -> Cost:
+def _count(request: _Request, method: Method, reason: str | None) -> Cost:
     with ExitStack() as stack:
         if method == "meta":
             stack.enter_context(uncollected())
-        copy_tensor = stack.enter_context(doubling(method))
-        double = shadow(request.module, copy_tensor)
-        inputs = (request.args, dict(request.kwargs))
-        (args, kwargs), leaves = shadow_inputs(inputs, copy_tensor, input_grad=request.training and request.input_grad)
-        tree = ModuleTree(double)
+        # Tensors that are no weights keep their values: tables that shapes depend on are among them.
+        cloner = stack.enter_context(cloning(method, values=True))
+        module = cloner.module(request.module)
+        args, kwargs = cloner.arguments((request.args, dict(request.kwargs)), request.training and request.input_grad)
+        step = Step(module, args, kwargs, "training" if request.training else "inference", request.autocast)
+        tree = ModuleTree(module)
         untouchable = frozenset(map(storage_of, request.tensors))
         counter = CostCounter(tree, on_meta=method == "meta", untouchable=untouchable)
-        if request.autocast is not None:
-            stack.enter_context(torch.autocast(request.device_type, request.autocast))
         try:
-            done = run(counter, double, args, kwargs, leaves if request.training else None, accumulate=accumulate)
+            done = run(counter, step)
         except Exception as error:
-            if "use_reentrant" in str(error) and not accumulate:
-                return _count(request, method, reason, accumulate=True)
             if method != "real" and (why := _unsuitable(counter, error, method)) is not None:
                 raise why from error
-            raise explain(error, tree, tensors_in((args, kwargs))) from error
-    return assemble(double, done, training=request.training, method=method, reason=reason)
+            raise explain(error, tree, step.inputs) from error
+    return assemble(module, done, training=request.training, method=method, reason=reason)
 
 
 def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _UnsuitableError | None:

@@ -12,11 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from convbench.errors import UsageError
+from convbench.execution.clone import Cloner, cloning
 from convbench.execution.guard import isolated
+from convbench.execution.step import Step
+from convbench.execution.tensors import RealTensors
 from convbench.measures.cost.amount import Shape
-from convbench.measures.cost.execution import backward, tensors_in
+from convbench.measures.cost.result import Method
 from convbench.measures.cost.rules.convolution import convolution_backward
-from convbench.measures.cost.shadow import Method, doubling, shadow, shadow_inputs
 
 GROUPS_IGNORED = "its formula for the gradient of a grouped convolution's weight is too large by the number of groups"
 COMPLEX_AS_REAL = "it counts a complex multiply–accumulate as one; it is four real ones"
@@ -48,21 +50,18 @@ def torch_counts(
     module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object], *,
     training: bool, input_grad: bool, method: Method,
 ) -> TorchCounts:  # fmt: skip
-    """Run the module's double, on the tensors that ``method`` names, under FlopCounterMode."""
+    """Run the module's clone, on the tensors that ``method`` names, under FlopCounterMode."""
     from torch.utils.flop_counter import FlopCounterMode
 
     auditor = _FormulaAuditor()
-    with isolated(), doubling(method) as copy_tensor:
-        double = shadow(module, copy_tensor)
-        (inputs, options), leaves = shadow_inputs((args, dict(kwargs)), copy_tensor, input_grad=training and input_grad)
+    with isolated(), cloning(method, values=True) as cloner:
+        cloned = cloner.module(module)
+        inputs, options = cloner.arguments((args, dict(kwargs)), training and input_grad)
         if not training:
-            double.requires_grad_(False)  # its module tracker looks for gradients of parameters passed as inputs
+            cloned.requires_grad_(False)  # its module tracker looks for gradients of parameters passed as inputs
         counter = FlopCounterMode(display=False, custom_mapping=auditor.formulas())
-        with torch.set_grad_enabled(training), counter:
-            output = double(*inputs, **options)
-            if training:
-                ends = (*double.parameters(), *leaves), tensors_in(output)
-                backward(*ends, accumulate=True)  # its module tracker refuses autograd.grad
+        with counter:
+            Step(cloned, inputs, options, "training" if training else "inference").run()
     by_operator = counter.get_flop_counts().get("Global", {})
     macs = {f"aten::{packet.__name__}": flops // 2 for packet, flops in by_operator.items()}
     return TorchCounts(macs, auditor.errors)
@@ -125,9 +124,8 @@ def fvcore_counts(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[s
             logger.setLevel(logging.ERROR)
         with isolated(), warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")
-            double = shadow(module, _on_cpu)
-            inputs, _ = shadow_inputs(args, _on_cpu, input_grad=False)
-            analysis = FlopCountAnalysis(double, inputs)
+            cloner = Cloner(_OnCpu())
+            analysis = FlopCountAnalysis(cloner.module(module), cloner.arguments(args))
             analysis.unsupported_ops_warnings(False).uncalled_modules_warnings(False).tracer_warnings("none")
             counts, skipped = analysis.by_operator(), analysis.unsupported_ops()
     finally:
@@ -138,7 +136,10 @@ def fvcore_counts(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[s
     )
 
 
-def _on_cpu(tensor: Tensor) -> Tensor:
-    if tensor.is_meta:
-        return torch.zeros(tensor.shape, dtype=tensor.dtype)
-    return tensor.detach().to("cpu", copy=True)
+class _OnCpu(RealTensors):
+    """Copies of the values on the CPU; zeros for a meta tensor."""
+
+    def copy(self, tensor: Tensor) -> Tensor:
+        if tensor.is_meta:
+            return torch.zeros(tensor.shape, dtype=tensor.dtype)
+        return super().copy(tensor).cpu()

@@ -7,6 +7,8 @@ from typing import Literal, TypedDict
 
 from convbench.measures.cost.table import Kind
 
+Method = Literal["meta", "fake", "real"]
+
 
 class FigureValues(TypedDict):
     """The values of `Figures` by name."""
@@ -123,7 +125,7 @@ class Cost(Figures):
     operators: tuple[OperatorCost, ...] = ()
     modules: tuple[ModuleCost, ...] = ()
     training: bool = False
-    method: Literal["meta", "fake", "real"] = "meta"
+    method: Method = "meta"
     reason: str | None = None
 
     @property
