@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from convbench.execution.tensors import MetaTensors
 from convbench.measures.cost.inference import infer
 from convbench.measures.cost.inference.pointwise import POINTWISE
-from convbench.execution.tensors import MetaTensors
 
 aten = torch.ops.aten
 
