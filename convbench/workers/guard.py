@@ -16,10 +16,10 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import NoReturn
 
 _ENDING_S = 5.0  # a process in the middle of a system call may take its time; one that is another user's never ends
+_LOOKS_S = 0.02
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 # What ends a process unless it says otherwise, and may come from a person or from Slurm.
@@ -70,39 +70,41 @@ def _watch(worker: int, commands_end: int | None, woken: int) -> NoReturn:
     for descriptor in (woken, commands_end):
         if descriptor is not None:
             poll.register(descriptor, select.POLLIN)
-    code = None
-    while code is None:
+    codes: dict[int, int] = {}
+    while worker not in codes:
         ready = {descriptor for descriptor, _ in poll.poll()}
         asked = [number for number in (os.read(woken, 4096) if woken in ready else b"") if number != signal.SIGCHLD]
-        code = _bury(worker)
-        if code is None and (asked or ready - {woken}):
-            code = -(asked[0] if asked else signal.SIGKILL)
-    _end_all()
+        _bury(codes)
+        if asked or ready - {woken}:
+            codes.setdefault(worker, -(asked[0] if asked else signal.SIGKILL))
+    code = codes[worker]
+    _end_all(woken)
     if code < 0:
-        signal.signal(-code, signal.SIG_DFL) if -code != signal.SIGKILL else None
+        with suppress(OSError):  # SIGKILL has no handler to set, and needs none
+            signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
     os._exit(code if code >= 0 else 128 - code)
 
 
-def _end_all() -> None:
+def _end_all(woken: int) -> None:
     """Kill until nothing descends from this process."""
     until = time.monotonic() + _ENDING_S
-    while (left := descendants(os.getpid())) and time.monotonic() < until:
-        for process in left:
+    while _bury({}) and time.monotonic() < until:
+        for process in descendants(os.getpid()):
             with suppress(ProcessLookupError, PermissionError):
                 os.kill(process, signal.SIGKILL)
-        time.sleep(0.001)
-        _bury(None)
+        if select.select([woken], [], [], _LOOKS_S)[0]:
+            os.read(woken, 4096)
 
 
-def _bury(worker: int | None) -> int | None:
-    """Reap who has died; the exit code of ``worker`` (negative for a signal) if it is among them."""
-    code = None
-    with suppress(ChildProcessError):
+def _bury(codes: dict[int, int]) -> bool:
+    """Reap who has died and note the exit codes, negative for a signal; whether any child is left."""
+    try:
         while (dead := os.waitpid(-1, os.WNOHANG))[0]:
-            if dead[0] == worker:
-                code = os.waitstatus_to_exitcode(dead[1])
-    return code
+            codes[dead[0]] = os.waitstatus_to_exitcode(dead[1])
+    except ChildProcessError:
+        return False
+    return True
 
 
 def descendants(ancestor: int) -> list[int]:
@@ -126,9 +128,8 @@ def descendants(ancestor: int) -> list[int]:
 def _parents() -> Iterator[tuple[int, int]]:
     for name in os.listdir("/proc"):
         if name.isdigit():
-            with suppress(OSError):
-                stat = Path("/proc", name, "stat").read_bytes()
-                yield int(name), int(stat.rpartition(b")")[2].split()[1])
+            with suppress(OSError), open(f"/proc/{name}/stat", "rb", buffering=0) as stat:
+                yield int(name), int(stat.read(1024).rpartition(b")")[2].split()[1])
 
 
 def _end_of(process: int) -> int | None:

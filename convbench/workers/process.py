@@ -86,6 +86,7 @@ class Worker:
             start_new_session=os.name == "posix",
         )
         self._usable = True
+        self._over = threading.Event()
         self._mailbox = Mailbox()
         self._said = Said()
         assert self._process.stdout is not None
@@ -145,10 +146,8 @@ class Worker:
         self._mailbox.close()
         if self._process.returncode is None:
             self.kill()
-            try:
-                self._process.wait(_ENDING_S)
-            except subprocess.TimeoutExpired:  # the guard was stopped
-                self._end_without_guard()
+            if not self._over.wait(_ENDING_S):
+                self._end_without_guard()  # the guard was stopped
         for thread in (self._listener, self._hearer):
             thread.join(_DRAINING_S)
         assert self._process.stdin is not None
@@ -218,17 +217,17 @@ class Worker:
 
     def _exit_code(self) -> int:
         """Of a worker whose pipe has ended: it is ending, or the job has closed the pipe."""
-        try:
-            code = self._process.wait(_ENDING_S)
-        except subprocess.TimeoutExpired:
+        if not self._over.wait(_ENDING_S):
             self.close()
             return CHANNEL_LOST
         self._hearer.join(_DRAINING_S)
+        code: int = self._process.returncode
         return code
 
     def _await_end(self) -> None:
         """Tell whoever listens that the worker has ended, even while a process that escaped holds its pipe."""
         self._process.wait()
+        self._over.set()
         self._listener.join(_DRAINING_S)
         self._mailbox.close()
 
