@@ -2,17 +2,27 @@
 
 from __future__ import annotations
 
-import getpass
+import json
 import os
+import re
+import shlex
+import sys
 import tempfile
 import threading
+import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 
+from convbench.errors import MeasurementError
+from convbench.workers.text import brief
+
+LONGEST_WAIT_S = 3600.0
+
 _LOOKS_S = 1.0  # who waits for a device must not disturb the one that measures on it
+_HOLDER_BYTES = 4096
 
 
 def physical_device(device: str) -> str:
@@ -27,26 +37,100 @@ def physical_device(device: str) -> str:
 
 
 @contextmanager
-def device_lock(device: str, tell: Callable[[str], None], stopping: threading.Event | None = None) -> Iterator[bool]:
+def device_lock(
+    device: str,
+    tell: Callable[[str], None],
+    stopping: threading.Event | None = None,
+    limit_s: float = LONGEST_WAIT_S,
+) -> Iterator[bool]:
     """Hold ``device`` against every other measurement; False if ``stopping`` was set while waiting.
 
-    tell: gets a line once, if it has to wait.
+    tell: gets a line once if it has to wait, which says for whom, or if nothing can be locked here.
+    Raises MeasurementError that names the holder after ``limit_s`` seconds. The kernel takes the lock from a process
+    that ends, however it ends.
     """
-    folder = Path(tempfile.gettempdir()) / f"convbench-{getpass.getuser()}"
-    folder.mkdir(mode=0o700, exist_ok=True)
-    lock = FileLock(folder / f"{device.replace(':', '-')}.lock")
-    stopping = stopping or threading.Event()
+    with ExitStack() as stack:
+        try:
+            lock = _lock(device)
+            held = _acquire(lock, device, tell, stopping or threading.Event(), limit_s)
+        except (OSError, NotImplementedError) as error:
+            tell(f"{device} cannot be locked against other measurements: {error}")
+            held = True
+        else:
+            if held:
+                stack.callback(lock.release)
+                stack.enter_context(_signed(_holder(lock)))
+        yield held
+
+
+def _acquire(
+    lock: FileLock, device: str, tell: Callable[[str], None], stopping: threading.Event, limit_s: float
+) -> bool:
+    until = time.monotonic() + limit_s
     told = False
     while not stopping.is_set():
         try:
             lock.acquire(timeout=0)
-            break
         except Timeout:
+            if time.monotonic() >= until:
+                raise MeasurementError(
+                    f"{device} was not free within {limit_s:g} s: {_who(_holder(lock))} is measuring on it; "
+                    "end that, or wait for it"
+                ) from None
             if not told:
-                tell(f"waiting for {device}: another convbench is measuring on it")
+                tell(f"waiting for {device}: {_who(_holder(lock))} is measuring on it")
             told = True
-            stopping.wait(_LOOKS_S)
+            stopping.wait(min(_LOOKS_S, max(0.0, until - time.monotonic())))
+        else:
+            return True
+    return False
+
+
+def _lock(device: str) -> FileLock:
+    folder = Path(tempfile.gettempdir()) / f"convbench-{_user()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return FileLock(folder / f"{re.sub(r'[^A-Za-z0-9._-]', '-', device)}.lock")
+
+
+def _holder(lock: FileLock) -> Path:
+    return Path(lock.lock_file).with_suffix(".holder")
+
+
+def _user() -> str:
+    """The name of this process's user, or the number of one that has no name, as in many containers."""
     try:
-        yield lock.is_locked
+        import pwd
+
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+    except ImportError:
+        import getpass
+
+        return getpass.getuser()
+
+
+@contextmanager
+def _signed(holder: Path) -> Iterator[None]:
+    """Have it stand beside the lock who holds it."""
+    command = shlex.join([Path(sys.argv[0] or sys.executable).name, *sys.argv[1:]])
+    signed = {"pid": os.getpid(), "command": brief(command, lines=1, characters=200), "since": time.time()}
+    with suppress(OSError):
+        holder.write_text(json.dumps(signed), encoding="utf-8")
+    try:
+        yield
     finally:
-        lock.release()
+        with suppress(OSError):
+            holder.unlink()
+
+
+def _who(holder: Path) -> str:
+    """Who holds the lock, as far as that can be known."""
+    try:
+        with holder.open("rb") as file:
+            signed = json.loads(file.read(_HOLDER_BYTES))
+        since = time.strftime("%H:%M:%S", time.localtime(float(signed["since"])))
+        who = f"process {int(signed['pid'])} ({signed['command']}, since {since})"
+    except (OSError, ValueError, TypeError, KeyError, OverflowError, RecursionError):
+        return "another convbench"
+    return brief(who, lines=1, characters=300)

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import queue
 import resource
-import subprocess
-import sys
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -20,7 +16,6 @@ from convbench.sweep.local import LocalRunner, _phases
 from convbench.sweep.store import Store
 from convbench.sweep.sweep import carry_out
 from convbench.sweep.task import Task
-from convbench.workers.device_lock import device_lock, physical_device
 
 UNRULY = Path(__file__).parent / "unruly_blocks.py"
 
@@ -95,35 +90,6 @@ def test_stopping_ends_the_worker_at_once(tmp_path: Path) -> None:
     assert ended.error is None
 
 
-def test_devices_under_one_lock_take_turns() -> None:
-    code = (
-        "import sys\nfrom convbench.workers.device_lock import device_lock\n"
-        "with device_lock('cpu-of-the-test', print): print('held', flush=True); sys.stdin.read()"
-    )
-    with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None
-        assert other.stdin is not None
-        other.stdout.readline()
-        said: list[str] = []
-        threading.Timer(0.3, other.stdin.close).start()
-        begun = time.monotonic()
-        with device_lock("cpu-of-the-test", said.append) as held:
-            waited = time.monotonic() - begun
-            assert held
-        assert waited >= 0.3
-        assert said == ["waiting for cpu-of-the-test: another convbench is measuring on it"]
-        other.wait(10)
-
-
-def test_waiting_for_a_device_can_be_stopped() -> None:
-    stopping = threading.Event()
-    with device_lock("cpu-of-another-test", print) as first:
-        assert first
-        threading.Timer(0.2, stopping.set).start()
-        with device_lock("cpu-of-another-test", print, stopping) as second:
-            assert not second
-
-
 def test_accelerators_work_side_by_side_and_the_processor_after_them() -> None:
     devices = ("meta", "cpu", "cuda", "cuda:1", "cpu", "cuda:0")
     tasks = [
@@ -131,10 +97,3 @@ def test_accelerators_work_side_by_side_and_the_processor_after_them() -> None:
     ]
     phases = [{device: len(found) for device, found in phase.items()} for phase in _phases(tasks)]
     assert phases == [{"cuda:0": 2, "cuda:1": 1}, {"cpu": 2}, {"meta": 1}]
-
-
-def test_a_device_is_known_by_what_it_is_not_by_its_number_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
-    assert physical_device("cuda") == "cuda:3"
-    assert physical_device("cuda:1") == "cuda:5"
-    assert physical_device("xpu:1") == "xpu:1"
