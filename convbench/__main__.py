@@ -9,10 +9,15 @@ import sys
 
 def main() -> None:
     """Run the command line."""
-    from convbench.cli.main import app
+    from convbench.workers.ending import end_as_by_ctrl_c
 
+    end_as_by_ctrl_c()
     try:
+        from convbench.cli.main import app
+
         app(prog_name="convbench")
+    except KeyboardInterrupt:  # before the app could take it, or once more while it ended
+        sys.exit(130)
     except SystemExit as stop:
         if "torch" in sys.modules and isinstance(stop.code, int):
             _leave(stop.code)

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from awkward_jobs import ANSWERS, FAILS
+from marked import alive_under
 
 from convbench.workers import said
 from convbench.workers.pool import Answer, ask_each
@@ -28,21 +28,8 @@ def asked(how: str) -> Answer:
     told = dict(well.value)
     told.pop("pid")
     assert told == {"directory": os.getcwd(), "left": None, "recursion": 1000, "collects": True, "term": True}
-    assert not left_alive(mark)
+    assert alive_under(mark) == []
     return awkward
-
-
-def left_alive(mark: str) -> list[str]:
-    """Command lines of living processes that were started under ``mark``."""
-    found = []
-    for entry in Path("/proc").iterdir():
-        try:
-            is_ours = entry.name.isdigit() and f"MARK={mark}".encode() in (entry / "environ").read_bytes()
-            if is_ours and (entry / "stat").read_text().rpartition(")")[2].split()[0] != "Z":
-                found.append((entry / "cmdline").read_text())
-        except OSError:
-            continue
-    return found
 
 
 @pytest.mark.parametrize("how", FAILS)

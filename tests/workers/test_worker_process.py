@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -119,25 +118,6 @@ def test_preparing_for_a_job_that_fails_to_import_raises() -> None:
         worker.prepare("no_such_module:job")
         with pytest.raises(errors.MeasurementError, match="no_such_module"):
             worker.wait_ready()
-
-
-def test_a_worker_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
-    script = tmp_path / "parent.py"
-    script.write_text(
-        "from convbench.workers.process import run_in_worker\n"
-        "run_in_worker({'do': 'worker_jobs:hang'}, on_message=lambda m: print(m['child'], flush=True))\n"
-    )
-    parent = subprocess.Popen(
-        [sys.executable, script], stdout=subprocess.PIPE, text=True, env={**os.environ, "PYTHONPATH": str(HERE)}
-    )
-    assert parent.stdout is not None
-    grandchild = int(parent.stdout.readline())
-    worker = int(Path(f"/proc/{grandchild}/stat").read_text().rpartition(")")[2].split()[1])
-    parent.kill()
-    parent.wait()
-    parent.stdout.close()
-    assert gone_within(worker, 5)
-    os.kill(grandchild, 9)
 
 
 def test_timing_environment_fixes_threads_and_heap_and_varies_the_pad() -> None:
