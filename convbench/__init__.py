@@ -5,8 +5,9 @@ The public names are imported when they are first used, so that ``import convben
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from convbench.lazy import lazily
 from convbench.registry import register
 
 if TYPE_CHECKING:
@@ -17,18 +18,4 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
 
-_LAZY = {
-    "build": "convbench.target.blueprint",
-    "compare": "convbench.api",
-    "erf": "convbench.api",
-    "profile": "convbench.api",
-    "sweep": "convbench.sweep.api",
-}
-
-
-def __getattr__(name: str) -> Any:
-    if name not in _LAZY:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(_LAZY[name]), name)
+__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweep.api": "sweep"})

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
-import numpy as np
-from numpy.typing import NDArray
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Verdict = Literal["faster", "slower", "same", "unclear"]
 
@@ -79,6 +79,8 @@ def median_ranks(n: int, confidence: float = CONFIDENCE) -> tuple[int, int]:
 
 def median_interval(samples: NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
     """The median of ``samples``, shape (n,), with its order-statistic interval."""
+    import numpy as np
+
     low, high = median_ranks(len(samples), confidence)
     ordered = np.sort(samples)
     return Interval(float(np.median(ordered)), float(ordered[low]), float(ordered[high]))
@@ -86,6 +88,8 @@ def median_interval(samples: NDArray[Any], confidence: float = CONFIDENCE) -> In
 
 def log_ratio_interval(times: NDArray[Any], baseline: NDArray[Any], confidence: float = CONFIDENCE) -> Interval:
     """Median of log(times / baseline) over pairs taken in the same round, both of shape (n,)."""
+    import numpy as np
+
     return median_interval(np.log(times) - np.log(baseline), confidence)
 
 
@@ -94,6 +98,8 @@ def outlier_share(samples: NDArray[Any]) -> float:
 
     Source: Tukey, Exploratory Data Analysis, 1977, section 2E.
     """
+    import numpy as np
+
     q1, q3 = np.quantile(samples, [0.25, 0.75])
     reach = 1.5 * (q3 - q1)
     return float(np.mean((samples < q1 - reach) | (samples > q3 + reach)))
@@ -105,6 +111,7 @@ def replicate(estimates: Sequence[Interval], confidence: float = CONFIDENCE) -> 
     The spread between processes contains that within them, so that the interval is never narrower than the processes'
     own intervals allow: a handful of medians that agree by chance proves nothing. One process has only its own.
     """
+    import numpy as np
     from scipy.special import stdtrit
 
     normal = float(stdtrit(math.inf, 0.5 + confidence / 2))

@@ -1,11 +1,18 @@
 """Multiply–accumulates, floating-point operations and memory traffic of a module, exact and without computing it."""
 
-from convbench.measures.cost.amount import Amount, Shape
-from convbench.measures.cost.crosscheck import Difference, Reconciliation, ToolCheck, cross_check
-from convbench.measures.cost.measure import CostError, measure_cost
-from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
-from convbench.measures.cost.roofline import Roofline, roofline
-from convbench.measures.cost.table import Kind, register_cost
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convbench.lazy import lazily
+
+if TYPE_CHECKING:
+    from convbench.measures.cost.amount import Amount, Shape
+    from convbench.measures.cost.crosscheck import Difference, Reconciliation, ToolCheck, cross_check
+    from convbench.measures.cost.measure import CostError, measure_cost
+    from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
+    from convbench.measures.cost.roofline import Roofline, roofline
+    from convbench.measures.cost.table import Kind, register_cost
 
 __all__ = [
     "Amount",
@@ -26,3 +33,15 @@ __all__ = [
     "register_cost",
     "roofline",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "amount": "Amount Shape",
+        "result": "Cost Figures ModuleCost OperatorCost Uncounted",
+        "measure": "CostError measure_cost",
+        "crosscheck": "Difference Reconciliation ToolCheck cross_check",
+        "table": "Kind register_cost",
+        "roofline": "Roofline roofline",
+    },
+)

@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import StrEnum
 from typing import Literal, TypedDict
 
-from convbench.measures.cost.table import Kind
-
 Method = Literal["meta", "fake", "real"]
+
+
+class Kind(StrEnum):
+    """How far the ledger vouches for an operator."""
+
+    EXACT = "exact"
+    """A closed form in multiply–accumulates."""
+    ELEMENTWISE = "element-wise"
+    """A documented number of floating-point operations for each element."""
+    ZERO_COST = "zero cost"
+    """No floating-point arithmetic: views, copies, indexing, creation."""
+    UNKNOWN = "unknown"
+    """No rule: named, numbered, and the total is a lower bound."""
 
 
 class FigureValues(TypedDict):

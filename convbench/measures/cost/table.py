@@ -11,6 +11,7 @@ import torch
 
 from convbench.errors import UsageError
 from convbench.measures.cost.amount import Amount
+from convbench.measures.cost.result import Kind as Kind
 
 CostRule = Callable[..., Amount | int]
 _Rule = TypeVar("_Rule", bound=CostRule)
@@ -18,19 +19,6 @@ _Rule = TypeVar("_Rule", bound=CostRule)
 
 class UncountedCallError(Exception):
     """Raised by a rule that has no figure for this very call: the call is entered as unknown."""
-
-
-class Kind(StrEnum):
-    """How far the ledger vouches for an operator."""
-
-    EXACT = "exact"
-    """A closed form in multiply–accumulates."""
-    ELEMENTWISE = "element-wise"
-    """A documented number of floating-point operations for each element."""
-    ZERO_COST = "zero cost"
-    """No floating-point arithmetic: views, copies, indexing, creation."""
-    UNKNOWN = "unknown"
-    """No rule: named, numbered, and the total is a lower bound."""
 
 
 class Reads(StrEnum):

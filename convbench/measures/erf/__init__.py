@@ -1,11 +1,26 @@
 """Effective receptive fields: maps of how much each input pixel moves one output pixel, and figures of them."""
 
-from convbench.measures.erf.inputs import Given, ImageFolder, Inputs, Noise, inputs_from
-from convbench.measures.erf.measure import measure_erf
-from convbench.measures.erf.metrics import measure_map
-from convbench.measures.erf.result import Box, Erf, ErfMetrics, Interval, RadialProfile, RepLKNetFigures, Uncertainty
-from convbench.measures.erf.settings import ErfSettings
-from convbench.measures.erf.target import NOTHING_TO_RAISE
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from convbench.lazy import lazily
+
+if TYPE_CHECKING:
+    from convbench.measures.erf.inputs import Given, ImageFolder, Inputs, Noise, inputs_from
+    from convbench.measures.erf.measure import measure_erf
+    from convbench.measures.erf.metrics import measure_map
+    from convbench.measures.erf.result import (
+        Box,
+        Erf,
+        ErfMetrics,
+        Interval,
+        RadialProfile,
+        RepLKNetFigures,
+        Uncertainty,
+    )
+    from convbench.measures.erf.settings import ErfSettings
+    from convbench.measures.erf.target import NOTHING_TO_RAISE
 
 __all__ = [
     "NOTHING_TO_RAISE",
@@ -25,3 +40,15 @@ __all__ = [
     "measure_erf",
     "measure_map",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "result": "Box Erf ErfMetrics Interval RadialProfile RepLKNetFigures Uncertainty",
+        "settings": "ErfSettings",
+        "inputs": "Given ImageFolder Inputs Noise inputs_from",
+        "target": "NOTHING_TO_RAISE",
+        "measure": "measure_erf",
+        "metrics": "measure_map",
+    },
+)

@@ -1,4 +1,4 @@
-"""What measuring an effective receptive field gives. Plain data over numpy: no torch, so that plots stay light."""
+"""What measuring an effective receptive field gives. Plain data: imports neither torch nor NumPy."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Literal
 
-import numpy as np
-from numpy.typing import NDArray
+from convbench.workers.codec import Floats as Floats
 
-Floats = NDArray[np.float64]
 Method = Literal["demand", "crop", "full"]
 
 

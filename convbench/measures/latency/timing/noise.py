@@ -7,8 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-import numpy as np
-
 from convbench.measures.latency.timing.clock import Sample
 
 Noise = Literal["quiet", "noisy", "invalid"]
@@ -37,6 +35,8 @@ class Disturbance:
 
 def disturbance(samples: Sequence[Sample], repeats: int, fault_cost_ns: float, steal: float | None) -> Disturbance:
     """What disturbed ``samples``, each of ``repeats`` calls. fault_cost_ns: the time that a page fault takes here."""
+    import numpy as np
+
     turns = np.array([sample.turn_ns for sample in samples])
     timed = [sample.cpu_ns for sample in samples if sample.cpu_ns is not None]
     interrupted = float(np.mean(turns > _INTERRUPTED * np.array(timed))) if len(timed) == len(turns) else None
