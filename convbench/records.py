@@ -15,7 +15,11 @@ from datetime import UTC, datetime
 from functools import cache
 from typing import Any, get_args, get_type_hints
 
+from convbench.case import Case
+
 SCHEMA_VERSION = 1
+GIVEN = ("dim", "options", "autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
+"""Fields of a case that have no column of their own."""
 STATUSES = ("ok", "oom", "timeout", "error", "interrupted")
 
 
@@ -25,6 +29,8 @@ class Record:
 
     input_shape: ``1x64x56x56``; several inputs are joined by ``;``.
     options: the target's effective options as JSON.
+    given: what was asked for beyond the columns, as JSON: ``dim`` and ``options`` as given, weights and the like. So a
+        default that changes later is seen as a difference. Empty in records of versions before it.
     macs, flops: of one call at the batch size as given (in training, forward + backward).
     macs: multiply-accumulates of convolutions, linear and matrix products, biases not counted, as written out
         operator by operator; algorithmic_macs: those that the target's algorithm needs; sampling_macs apart.
@@ -43,6 +49,7 @@ class Record:
     target: str
     kind: str | None = None
     options: str | None = None
+    given: str | None = None
     input_shape: str | None = None
     device: str | None = None
     device_name: str | None = None
@@ -136,6 +143,12 @@ def _is_finite(value: Any) -> bool:
     if isinstance(value, list | tuple):
         return all(map(_is_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
+
+
+def format_given(case: Case) -> str:
+    """What ``case`` says beyond the columns of a record, defaults left out; `Case.from_json` takes it back."""
+    row, usual = case.to_json(), Case("").to_json()
+    return format_options({name: row[name] for name in GIVEN if row[name] != usual[name]})
 
 
 def timestamp() -> str:

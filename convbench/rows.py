@@ -40,13 +40,13 @@ def record_from(row: Any, place: str, *, text: bool = False) -> Record:
     return Record(**values)
 
 
-def options_of(record: Record) -> dict[str, Any]:
-    """The effective options that a record states; as one option, ``options``, where it states them in another way."""
+def options_of(text: str | None) -> dict[str, Any]:
+    """The options that a record states in JSON; as one option, ``options``, where it states them in another way."""
     try:
-        options = parse_json(record.options or "{}", "options")
+        options = parse_json(text or "{}", "options")
     except UsageError:
         options = None
-    return options if isinstance(options, dict) else {"options": record.options}
+    return options if isinstance(options, dict) else {"options": text}
 
 
 def _require_known_schema(version: Any, place: str) -> None:

@@ -45,7 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "verify": MEASURES,
     "sweep": MEASURES | {"__init__", "api", "cluster", "rows"},
     "cluster": MEASURES | {"sweep"},
-    "check": MEASURES | {"sweep", "report"},
+    "check": MEASURES | {"sweep", "report", "rows"},
     "api": MEASURES | {"sweep"},
     "cli": MEASURES | {"__init__", "api", "report", "sweep", "cluster", "check", "paper", "plug", "verify"},
 }

@@ -7,9 +7,10 @@ timed in the same rounds, then and now, so that the speed of the machine cancels
 from __future__ import annotations
 
 import math
+import re
 import tempfile
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,10 +19,11 @@ from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
 from convbench.measures.table import Measure
 from convbench.records import Record
+from convbench.rows import options_of
 from convbench.sweep.local import LocalRunner
 from convbench.sweep.store import Store
 from convbench.sweep.study import DEFAULT_TIMEOUT_S
-from convbench.sweep.sweep import Result, Tell, carry_out
+from convbench.sweep.sweep import Tell, carry_out
 from convbench.sweep.task import Task, make_task
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ EXACT: dict[Measure, tuple[str, ...]] = {
 
 Verdict = Literal["slower", "faster", "same", "unclear"]
 
+_ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a default that cannot be written down
 _SAME_CONDITIONS = ("device", "dtype", "memory_format", "mode", "execution", "threads")
 
 
@@ -116,6 +119,22 @@ class Drift:
         return self.now.over(self.before)
 
 
+@dataclass(slots=True)
+class Found:
+    """What a check has found so far.
+
+    failed: cases whose latency could not be judged, with the reason. left: cases that Ctrl-C kept from being measured.
+    now: the records of today.
+    """
+
+    changes: list[Change] = field(default_factory=list)
+    drifts: list[Drift] = field(default_factory=list)
+    failed: list[tuple[str, str]] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    now: list[Record] = field(default_factory=list)
+    interrupted: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Comparison:
     """A latency that can be judged: the case, the reference, and the ratio in the baseline."""
@@ -151,7 +170,7 @@ def held_measures(record: Record) -> tuple[Measure, ...]:
 
 def measure_exactly(
     rows: Sequence[Row], measures: Sequence[Measure], timeout_s: float = DEFAULT_TIMEOUT_S, tell: Tell = lambda _: None
-) -> tuple[Result, list[Change]]:
+) -> Found:
     """Measure again what the rows hold of ``measures``, and give what is not as it was."""
     wanted = {
         index: make_task(row.case, held)
@@ -163,20 +182,36 @@ def measure_exactly(
         result = carry_out(tasks, store, LocalRunner(timeout_s), tasks, tell)
     now = {entry.key: entry.record for entry in result.entries}
     done = ((rows[index], task) for index, task in wanted.items() if task.key in now)
-    return result, [change for row, task in done for change in compare_exactly(row, now[task.key], task.measures)]
+    return Found(
+        [change for row, task in done for change in compare_exactly(row, now[task.key], task.measures)],
+        left=[rows[index].label for index, task in wanted.items() if task.key not in now],
+        now=result.records,
+        interrupted=result.interrupted,
+    )
 
 
 def compare_exactly(row: Row, now: Record, measures: Sequence[Measure]) -> list[Change]:
-    """The columns of ``measures`` that differ; of a case that failed, that it did."""
+    """The columns of ``measures`` that differ, and the effective options; of a case that failed, that it did."""
     if now.status != "ok":
         before = row.record.status
         return [] if before == now.status else [Change(row.label, "status", before, f"{now.status}: {now.error}")]
+    names = [name for measure in measures for name in EXACT[measure]]
     return [
-        Change(row.label, name, before, after)
-        for measure in measures
-        for name in EXACT[measure]
-        if (before := getattr(row.record, name)) != (after := getattr(now, name))
+        *_changed_options(row, now),
+        *(
+            Change(row.label, name, before, after)
+            for name in names
+            if (before := getattr(row.record, name)) != (after := getattr(now, name))
+        ),
     ]
+
+
+def _changed_options(row: Row, now: Record) -> list[Change]:
+    """What the options as given come to now, and did not then: a default of the target has changed."""
+    if row.record.given is None:
+        return []
+    before, after = (_ADDRESS.sub("", record.options or "{}") for record in (row.record, now))
+    return [] if options_of(before) == options_of(after) else [Change(row.label, "options", before, after)]
 
 
 def comparisons(rows: Sequence[Row], reference: str | None) -> tuple[list[Comparison], list[tuple[str, str]]]:
@@ -242,23 +277,25 @@ def judge_latencies(
     settings: LatencySettings,
     threshold: float | None,
     progress: Callable[[str], None] = lambda _: None,
-) -> tuple[list[Drift], list[tuple[str, str]]]:
+) -> Found:
     """Time every case beside its reference and judge the change; those that could not be timed come with the reason.
 
     threshold: the share by which a case may be slower; None means the margin of the comparison. With a threshold,
     whatever seems slower is timed a second time, and judged by the mean of both.
     """
-    drifts, failed = _judge(wanted, settings, threshold, progress, {})
-    if threshold is None:
-        return drifts, failed
-    suspects = {drift.key: drift for drift in drifts if drift.change.centre > math.log1p(threshold)}
+    found = _judge(wanted, settings, threshold, progress, {})
+    if threshold is None or found.interrupted:
+        return found
+    suspects = {drift.key: drift for drift in found.drifts if drift.change.centre > math.log1p(threshold)}
     again = [comparison for comparison in wanted if comparison.row.case.key in suspects]
     if not again:
-        return drifts, failed
+        return found
     progress(f"timing {len(again)} cases a second time")
-    confirmed, _ = _judge(again, settings, threshold, progress, suspects)
-    second = {drift.key: drift for drift in confirmed}
-    return [second.get(drift.key, drift) for drift in drifts], failed
+    confirmed = _judge(again, settings, threshold, progress, suspects)
+    second = {drift.key: drift for drift in confirmed.drifts}
+    unsure = set(suspects) - set(second) if confirmed.interrupted else set()  # once slower is no verdict yet
+    drifts = [second.get(drift.key, drift) for drift in found.drifts if drift.key not in unsure]
+    return replace(found, drifts=drifts, left=confirmed.left, interrupted=confirmed.interrupted)
 
 
 def _judge(
@@ -267,23 +304,31 @@ def _judge(
     threshold: float | None,
     progress: Callable[[str], None],
     earlier: dict[str, Drift],
-) -> tuple[list[Drift], list[tuple[str, str]]]:
+) -> Found:
     from convbench.measures.latency import compare_latency
 
-    drifts: list[Drift] = []
-    failed: list[tuple[str, str]] = []
+    found = Found()
     groups: dict[str, list[Comparison]] = {}
     for comparison in wanted:
         groups.setdefault(comparison.reference.case.key, []).append(comparison)
     for group in groups.values():
         cases = [group[0].reference.case, *(comparison.row.case for comparison in group)]
-        measured = compare_latency(cases, 0, settings, lambda state: progress(str(state)))
+        try:
+            if found.interrupted:
+                raise KeyboardInterrupt
+            measured = compare_latency(cases, 0, settings, lambda state: progress(str(state)))
+        except KeyboardInterrupt:
+            found.interrupted = True
+            found.left += [comparison.row.label for comparison in group]
+            continue
         for comparison, latency, ratio in zip(group, measured.latencies[1:], measured.ratios[1:], strict=True):
             if ratio is None:
-                failed.append((comparison.row.label, latency.error or measured.latencies[0].error or latency.status))
+                found.failed.append(
+                    (comparison.row.label, latency.error or measured.latencies[0].error or latency.status)
+                )
             else:
-                drifts.append(_drift(comparison, ratio, threshold, earlier.get(comparison.row.case.key)))
-    return drifts, failed
+                found.drifts.append(_drift(comparison, ratio, threshold, earlier.get(comparison.row.case.key)))
+    return found
 
 
 def _drift(comparison: Comparison, ratio: Ratio, threshold: float | None, earlier: Drift | None) -> Drift:

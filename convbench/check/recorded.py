@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from convbench.case import Case, parse_shape
-from convbench.errors import UsageError
-from convbench.reading import parse_json
-from convbench.records import Record, format_options
+from convbench.errors import UsageError, nearest
+from convbench.reading import parse_json, shown, typed
+from convbench.records import GIVEN, Record, format_options
 from convbench.registry import resolve
 from convbench.sweep.vetting import LOOK_LIMIT_S
 from convbench.target.vetting import refuse_by_sight, require_module
@@ -18,8 +18,8 @@ from convbench.workers.pool import ask_each
 
 JOB = "convbench.check.recorded:run"
 
-# Conditions without a column of their own stand among the options; each is a field of the case.
-_CONDITIONS = ("autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
+# In records that do not say what was given they stand among the effective options.
+_CONDITIONS = tuple(name for name in GIVEN if name not in ("dim", "options"))
 
 
 def cases_of(named: Sequence[tuple[str, Record]], *, trust: bool = False) -> list[Case]:
@@ -51,33 +51,46 @@ def run(request: Mapping[str, Any], send: object) -> dict[str, Any]:
     record = Record.from_row(request["record"])
     if not request["trust"]:
         require_module(record.target)
-    case = case_of(record, _defaults(record.target))
+    case = case_of(record, {} if record.given is not None else _defaults(record.target))
     require_device(case.device)
     return case.to_json()
 
 
 def case_of(record: Record, defaults: Mapping[str, Any]) -> Case:
-    """The case that ``record`` says it measured: equal in every column that identifies it.
+    """The case that ``record`` says it measured: as it was given, or equal in every column that identifies it.
 
-    defaults: of the target's named options, to tell options from conditions, and to leave out those that are the
-    defaults anyway (a default such as an activation's class cannot be written down).
+    defaults: of the target's named options. Where a record does not say what was given, they tell options from
+    conditions; those that are the defaults anyway are left out (an activation's class cannot be written down).
     Raises UsageError where the record does not say enough.
     """
-    stated = _options(record)
-    conditions = {name: stated.pop(name) for name in _CONDITIONS if name in stated and name not in defaults}
-    options = {name: value for name, value in stated.items() if not _is_default(name, value, defaults)}
     if not record.input_shape:
         raise UsageError(f"{record.target}: its record has no input_shape, so the case cannot be built again")
     named = ("device", "dtype", "memory_format", "mode", "execution", "threads")
     return Case.from_json(
         {
             "target": record.target,
-            "options": options,
             "shapes": [list(parse_shape(text)) for text in record.input_shape.split(";")],
             **{name: value for name in named if (value := getattr(record, name)) is not None},
-            **_case_fields(conditions),
+            **(_effective(record, defaults) if record.given is None else _given(record)),
         }
     )
+
+
+def _given(record: Record) -> dict[str, Any]:
+    place = f"{record.target}, given"
+    given = typed(parse_json(record.given or "{}", place), dict[str, Any], place)
+    for name in given:
+        if name not in GIVEN:
+            raise UsageError(f"{place}: {shown(name)} is not one of {', '.join(GIVEN)}.{nearest(name, GIVEN)}")
+    return given
+
+
+def _effective(record: Record, defaults: Mapping[str, Any]) -> dict[str, Any]:
+    stated = _options(record)
+    fields = {name: stated.pop(name) for name in _CONDITIONS if name in stated and name not in defaults}
+    if "transforms" in fields:
+        fields["transforms"] = str(fields["transforms"]).split("+")
+    return {**fields, "options": {k: value for k, value in stated.items() if not _is_default(k, value, defaults)}}
 
 
 def _options(record: Record) -> dict[str, Any]:
@@ -101,10 +114,3 @@ def _defaults(target: str) -> Mapping[str, Any]:
 def _is_default(name: str, value: Any, defaults: Mapping[str, Any]) -> bool:
     default = defaults.get(name, inspect.Parameter.empty)
     return default is not inspect.Parameter.empty and json.loads(format_options({name: default})) == {name: value}
-
-
-def _case_fields(conditions: Mapping[str, Any]) -> dict[str, Any]:
-    fields = dict(conditions)
-    if "transforms" in fields:
-        fields["transforms"] = str(fields["transforms"]).split("+")
-    return fields

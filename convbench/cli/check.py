@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,7 +18,7 @@ from convbench.errors import UsageError, nearest
 from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
 
 if TYPE_CHECKING:
-    from convbench.check.check import Change, Drift
+    from convbench.check.check import Change, Drift, Found
     from convbench.measures.table import Measure
     from convbench.records import Record
 
@@ -32,7 +33,8 @@ Examples:
 
 \b
 Exit code: 0 if the baseline holds, 1 if cost or memory changed in any figure, a case fails that did not,
-or, with --fail-slower, a case became that much slower relative to the reference; 2 for a wrong request.
+or, with --fail-slower, a case became that much slower relative to the reference; 2 for a wrong request;
+130 if it was interrupted: what was not measured is said.
 """
 
 
@@ -78,6 +80,7 @@ def check(
     leaves no doubt that the case became slower. What seems slower is timed twice.
     """
     from convbench.check.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
+    from convbench.sweep.study import DEFAULT_TIMEOUT_S
 
     check_row_outputs(output or ())
     threshold = None if fail_slower is None else _share(fail_slower)
@@ -87,16 +90,22 @@ def check(
     wanted, left = comparisons(rows, reference) if "latency" in measures else ([], [])
     _require_judgeable(threshold, measures, wanted, left)
     settings = latency_settings(timing)
+    timeout_s = DEFAULT_TIMEOUT_S if timing.timeout is None else timing.timeout
     with progress() as tell:
-        result, changes = measure_exactly(rows, measures, tell=lambda state: tell(f"{state.done}/{state.total} cases"))
-        drifts, failed = ([], []) if result.interrupted else judge_latencies(wanted, settings, threshold, tell)
-    exact = sum(1 for row in rows if set(held_measures(row.record)) & set(measures))
-    _print(changes, drifts, exact)
-    _tell_versions(records, result.records)
-    for label, reason in [*left, *failed]:
+        found = measure_exactly(rows, measures, timeout_s, lambda state: tell(f"{state.done}/{state.total} cases"))
+        if found.interrupted:
+            found.left += [f"{comparison.row.label} (latency)" for comparison in wanted]
+        else:
+            judged = judge_latencies(wanted, settings, threshold, tell)
+            found = replace(judged, changes=found.changes, now=found.now)
+    _print(found, sum(1 for row in rows if set(held_measures(row.record)) & set(measures)))
+    _tell_versions(records, found.now)
+    for label, reason in [*left, *found.failed]:
         warn(f"{label}: latency not checked: {reason}")
-    _save(output, changes, drifts)
-    raise typer.Exit(130 if result.interrupted else _exit_code(changes, drifts, failed, threshold))
+    _save(output, found.changes, found.drifts)
+    if found.interrupted:
+        warn(f"interrupted: not measured, and so not checked: {'; '.join(found.left)}")
+    raise typer.Exit(130 if found.interrupted else _exit_code(found.changes, found.drifts, found.failed, threshold))
 
 
 def _share(text: str) -> float:
@@ -137,16 +146,16 @@ def _require_judgeable(
     )
 
 
-def _print(changes: Sequence[Change], drifts: Sequence[Drift], exact: int) -> None:
-    """``exact``: how many cases had figures that are compared exactly."""
+def _print(found: Found, exact: int) -> None:
+    """``exact``: how many cases have figures that are compared exactly."""
     from convbench.report.tables.check import change_table, drift_table
 
-    if changes:
-        print_table(change_table(changes))
-    elif exact:
+    if found.changes:
+        print_table(change_table(found.changes))
+    elif exact and not found.interrupted:
         out().print(f"{exact} {'case' if exact == 1 else 'cases'}: every figure is that of the baseline")
-    if drifts:
-        print_table(drift_table(drifts))
+    if found.drifts:
+        print_table(drift_table(found.drifts))
 
 
 def _tell_versions(before: Sequence[Record], now: Sequence[Record]) -> None:

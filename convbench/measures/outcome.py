@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.errors import CaseTimeout, MeasurementError, OutOfMemory, UsageError
-from convbench.records import Record, format_options, format_shapes, timestamp
+from convbench.records import Record, format_given, format_options, format_shapes, timestamp
 
 if TYPE_CHECKING:
     from convbench.measures.cost import Cost
@@ -108,6 +108,7 @@ def to_record(outcome: Outcome) -> Record:
         "mode": case.mode,
         "execution": case.execution,
         "threads": case.threads,
+        "given": format_given(case),
         "convbench_version": __version__,
         "torch_version": str(torch.__version__),
         "created_at": timestamp(),

@@ -28,6 +28,7 @@ _TARGET: dict[str, Column] = {
     "target": Column("Target", "", "what was measured", "target"),
     "kind": Column("Kind", "", "block (feature map in, feature map out) or network (image in)", "condition"),
     "options": Column("Options", "", "the target's effective options, defaults included", "target"),
+    "given": Column("As given", "", "what was asked for beyond the columns: width, options, weights", "origin"),
     "input_shape": Column("Input", "", "N×C×H×W; several inputs are joined by ;", "target"),
 }
 _CONDITIONS: dict[str, Column] = {

@@ -16,7 +16,7 @@ from typing import Any
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.records import Record, format_options, format_shapes, timestamp
+from convbench.records import Record, format_given, format_options, format_shapes, timestamp
 from convbench.sweep.events import Ended, Event, Finished, Post, Said, Started
 from convbench.sweep.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
@@ -219,6 +219,7 @@ def stated_record(case: Case) -> Record:
     return Record(
         case.target,
         options=format_options(dict(case.options)),
+        given=format_given(case),
         input_shape=format_shapes(case.shapes) or None,
         device=case.device,
         dtype=case.dtype,

@@ -7,6 +7,7 @@ import pathlib
 import pickle
 import re
 import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -44,7 +45,9 @@ def load_weights(module: nn.Module, path: Path) -> None:
 def read_state(path: Path) -> dict[str, Tensor]:
     """The tensors of a checkpoint by key, out of whatever container holds them. Raises WeightsError."""
     if not path.is_file():
-        raise WeightsError(f"{path}: {'a directory, not a checkpoint' if path.is_dir() else 'no such checkpoint'}")
+        kind = "a directory" if path.is_dir() else "a pipe or a device"
+        raise WeightsError(f"{path}: {f'{kind}, not a checkpoint' if path.exists() else 'no such checkpoint'}")
+    _refuse_what_stands_in_for_one(path)
     try:
         if path.suffix.lower() == ".safetensors":
             from safetensors.torch import load_file
@@ -53,16 +56,52 @@ def read_state(path: Path) -> dict[str, Tensor]:
         with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # about odd files, which are refused below
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        found = re.search(r"GLOBAL (\S+)", str(error))
-        raise WeightsError(
-            f"{path} holds more than weights{f' ({found.group(1)})' if found else ''}, and loading it could run code: "
-            "where you trust it, load it yourself, torch.save its state_dict() alone, and give that file"
-        ) from error
     except Exception as error:  # a damaged file fails in many ways
-        reason = next(iter(str(error).splitlines()), "")
-        raise WeightsError(f"{path} cannot be read as a checkpoint: {type(error).__name__}: {reason}") from error
+        raise WeightsError(f"{path} {_why_not_read(path, error)}") from error
     return _tensors(content, path)
+
+
+def _why_not_read(path: Path, error: Exception) -> str:
+    if _is_cut(path):
+        return "is cut short: its archive has no end; fetch it again"
+    beyond = re.search(r"GLOBAL (\S+)|Unsupported (?:class|operand|global)", str(error))
+    if isinstance(error, pickle.UnpicklingError) and beyond:
+        named = f" ({beyond.group(1)})" if beyond.group(1) else ""
+        return (
+            f"holds more than weights{named}, and loading it could run code: where you trust it, load it yourself, "
+            "torch.save its state_dict() alone, and give that file"
+        )
+    reason = next((line for line in str(error).splitlines() if line.strip()), "")
+    return f"cannot be read as a checkpoint: {type(error).__name__}: {reason[:200]}"
+
+
+def _refuse_what_stands_in_for_one(path: Path) -> None:
+    """Say of a file that holds no checkpoint at all what it is: torch would only say what its reader stumbled over."""
+    with path.open("rb") as file:
+        head = file.read(512).lstrip(b"\xef\xbb\xbf \t\r\n")
+    if not head:
+        raise WeightsError(f"{path} is empty: was its download interrupted?")
+    if head.startswith(b"version https://git-lfs"):
+        raise WeightsError(f"{path} is the pointer of a git-LFS file, not the file: fetch it with `git lfs pull`")
+    if head[:15].lower().startswith((b"<!doctype", b"<html", b"<?xml")):
+        raise WeightsError(f"{path} is a web page, not a checkpoint: the download gave an error or asks for a login")
+    if (
+        path.suffix.lower() != ".safetensors"
+        and not head.startswith((b"PK\x03\x04", b"\x80", b"\x8a"))
+        and _is_text(head)
+    ):
+        line = head.decode(errors="replace").splitlines()[0]
+        raise WeightsError(f"{path} is text, not a checkpoint; it begins {line[:60]!r}")
+
+
+def _is_cut(path: Path) -> bool:
+    """Whether it begins as an archive, which every checkpoint since torch 1.6 is, and does not end as one."""
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
+
+
+def _is_text(head: bytes) -> bool:
+    return all(byte >= 32 or byte in b"\t\r\n" for byte in head)
 
 
 def _harmless() -> list[Any]:

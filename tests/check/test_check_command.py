@@ -84,6 +84,40 @@ def test_a_block_that_became_cheaper_has_changed_too(baseline: Path, tmp_path: P
     assert "1 figure differs" in done.stderr
 
 
+def test_a_changed_default_is_a_difference(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    text = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(
+        text.replace("self, dim)", "self, dim, bias=True)").replace("dim, 3,", "dim, 3, bias=bias,")
+    )
+    made = convbench(
+        folder, "compare", "mine.py:Mine", "--dim", "8", "--size", "8", "--measure", "params", "-o", "d.csv"
+    )
+    assert made.returncode == 0, made.stderr
+    (folder / "mine.py").write_text((folder / "mine.py").read_text().replace("bias=True", "bias=False"))
+    done = convbench(folder, "check", "d.csv")
+    assert done.returncode == 1
+    assert {line.split()[4] for line in done.stdout.splitlines()[1:]} >= {"options", "params", "weight_bytes"}
+
+
+@pytest.mark.parametrize("target", ["os:mkdir", "mine.py:mkdir"])
+def test_a_row_that_names_what_is_no_module_is_refused_without_calling_it(
+    baseline: Path, tmp_path: Path, target: str
+) -> None:
+    folder = copy(baseline, tmp_path)
+    (folder / "mine.py").write_text("from os import mkdir\n" + (folder / "mine.py").read_text())
+    header = "target,options,input_shape,params"
+    row = f'{target},"{{""path"": ""marker""}}",1x8x8x8,592'
+    (folder / "evil.csv").write_text(f'{header}\nConv3x3,"{{""dim"": 8}}",1x8x8x8,592\n{row}\n')
+    done = convbench(folder, "check", "evil.csv")
+    assert done.returncode == 2, done.stderr
+    assert f"evil.csv, record 2: '{target}' is not called" in done.stderr
+    assert not (folder / "marker").exists()
+    trusted = convbench(folder, "check", "evil.csv", "--trust")
+    assert trusted.returncode == 1, trusted.stderr
+    assert (folder / "marker").exists()
+
+
 def test_a_block_that_does_not_run_any_more_fails(baseline: Path, tmp_path: Path) -> None:
     folder = copy(baseline, tmp_path)
     (folder / "mine.py").write_text((folder / "mine.py").read_text().replace("return y", "return y.nothing()"))

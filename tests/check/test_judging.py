@@ -66,6 +66,15 @@ def test_equal_figures_are_no_change_and_times_do_not_matter() -> None:
     assert compare_exactly(row(), later, ("params", "cost", "memory")) == []
 
 
+def test_a_default_that_changed_is_a_difference_even_where_no_figure_is() -> None:
+    before = dataclasses.replace(FULL, given="{}", options='{"dim": 32, "act": "<class X at 0x12ab>"}')
+    same = dataclasses.replace(before, options='{"act": "<class X at 0xff>", "dim": 32}')
+    assert compare_exactly(row(before), same, ("params",)) == []
+    now = dataclasses.replace(before, options='{"dim": 32, "act": "relu"}')
+    (change,) = compare_exactly(row(before), now, ("params",))
+    assert (change.column, change.now) == ("options", now.options)
+
+
 def test_a_case_that_does_not_run_any_more_is_a_change_and_one_that_never_did_is_none() -> None:
     broken = Record("MRFA", status="error", error="cost: boom")
     assert compare_exactly(row(), broken, ("cost",)) == [Change(row().label, "status", "ok", "error: cost: boom")]
@@ -179,33 +188,62 @@ def test_what_seems_slower_is_timed_twice(
     stopwatch = Stopwatch(*now)
     monkeypatch.setattr("convbench.measures.latency.compare_latency", stopwatch)
     found, _ = comparisons([REFERENCE, COMPARED], None)
-    (drift,), failed = judge_latencies(found, LatencySettings(), 0.05)
-    assert (drift.verdict, len(stopwatch.calls), failed) == (verdict, rounds, [])
+    judged = judge_latencies(found, LatencySettings(), 0.05)
+    assert ([drift.verdict for drift in judged.drifts], len(stopwatch.calls), judged.failed) == ([verdict], rounds, [])
 
 
 def test_without_a_threshold_nothing_is_timed_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     stopwatch = Stopwatch(8.0)
     monkeypatch.setattr("convbench.measures.latency.compare_latency", stopwatch)
-    (drift,), _ = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), None)
+    (drift,) = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), None).drifts
     assert (drift.verdict, len(stopwatch.calls)) == ("slower", 1)
 
 
 def test_a_verdict_that_noise_withholds_stays_withheld(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = Ratio(4.4, 4.39, 4.41, "unclear", 0.1, withheld="two instances of one block differ")
     monkeypatch.setattr("convbench.measures.latency.compare_latency", Stopwatch(noisy, noisy))
-    (drift,), _ = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
+    (drift,) = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05).drifts
     assert (drift.verdict, drift.withheld) == ("unclear", "two instances of one block differ")
 
 
 def test_noise_does_not_hide_what_is_far_beyond_it(monkeypatch: pytest.MonkeyPatch) -> None:
     noisy = Ratio(8.0, 7.0, 9.0, "unclear", 0.1, withheld="at least 40% of the samples were disturbed")
     monkeypatch.setattr("convbench.measures.latency.compare_latency", Stopwatch(noisy, noisy))
-    (drift,), _ = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
+    (drift,) = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05).drifts
     assert drift.verdict == "slower"
 
 
 def test_a_case_that_could_not_be_timed_comes_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("convbench.measures.latency.compare_latency", Stopwatch(None))
-    drifts, failed = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
-    assert drifts == []
-    assert failed == [(COMPARED.label, "it hung")]
+    judged = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
+    assert (judged.drifts, judged.failed) == ([], [(COMPARED.label, "it hung")])
+
+
+def test_what_ctrl_c_left_is_named_and_what_was_judged_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop(cases: Sequence[Case], *_: object) -> LatencyComparison:
+        if cases[0].target == "PyConv":
+            raise KeyboardInterrupt
+        return Stopwatch(4.0)(cases, 0, None, None)
+
+    monkeypatch.setattr("convbench.measures.latency.compare_latency", stop)
+    second = timed("PyConv", 3.0, baseline="PyConv"), timed("MRFA", 9.0, baseline="PyConv", ratio=3.0)
+    wanted = [*comparisons([REFERENCE, COMPARED], None)[0], *comparisons(second, None)[0]]
+    judged = judge_latencies(wanted, LatencySettings(), 0.05)
+    assert ([drift.verdict for drift in judged.drifts], judged.left, judged.interrupted) == (
+        ["same"],
+        ["MRFA dim=32 1x32x14x14"],
+        True,
+    )
+
+
+def test_once_slower_is_no_verdict_where_ctrl_c_stopped_the_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = iter([4.8])
+
+    def once(cases: Sequence[Case], *_: object) -> LatencyComparison:
+        for ratio in looks:
+            return Stopwatch(ratio)(cases, 0, None, None)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("convbench.measures.latency.compare_latency", once)
+    judged = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
+    assert (judged.drifts, judged.left, judged.interrupted) == ([], [COMPARED.label], True)

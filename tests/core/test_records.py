@@ -5,7 +5,7 @@ from __future__ import annotations
 from convbench.records import COLUMNS, SCHEMA_VERSION, Record, format_options, format_shapes
 
 SCHEMA = (
-    "target kind options input_shape device device_name dtype memory_format mode execution threads params "
+    "target kind options given input_shape device device_name dtype memory_format mode execution threads params "
     "trainable_params buffers weight_bytes macs algorithmic_macs sampling_macs flops bytes_moved arithmetic_intensity "
     "uncounted latency_ms latency_low_ms latency_high_ms latency_p10_ms latency_p90_ms latency_first_ms "
     "latency_samples latency_processes latency_noise throughput_per_s peak_bytes activation_peak_bytes "

@@ -231,7 +231,7 @@ class TestDamaged:
         save_file(filled(), path) if suffix == ".safetensors" else torch.save(filled(), path)
         content = path.read_bytes()
         path.write_bytes(content[: int(len(content) * kept)])
-        with pytest.raises(WeightsError, match=r"cannot be read as a checkpoint|more than weights"):
+        with pytest.raises(WeightsError, match=r"is empty|is cut short|cannot be read as a checkpoint"):
             read_state(path)
 
     @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -317,3 +317,29 @@ class TestTargets:
         torch.save(build("MRFA", 8).state_dict(), path)
         with pytest.raises(WeightsError, match="does not fit ResNet"):
             blueprint(Case("torchvision:resnet18", weights=str(path), transforms=("refocus",))).module()
+
+    @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+    @pytest.mark.parametrize(
+        ("content", "message"),
+        [
+            (b"version https://git-lfs.github.com/spec/v1\noid sha256:0000\nsize 123\n", "pointer of a git-LFS file"),
+            (b"\n<!DOCTYPE html><title>404</title>", "is a web page, not a checkpoint"),
+            (b"", "is empty: was its download interrupted"),
+            (b" \n", "is empty"),
+        ],
+    )
+    def test_what_stands_in_for_a_checkpoint(self, suffix: str, content: bytes, message: str, tmp_path: Path) -> None:
+        path = tmp_path / f"weights{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match=message):
+            read_state(path)
+
+    def test_text_is_told_by_its_first_line_and_a_cut_archive_by_its_end(self, tmp_path: Path) -> None:
+        path = tmp_path / "weights.pth"
+        path.write_text('{"error": "not found"}\nmore\n')
+        with pytest.raises(WeightsError, match=r"is text, not a checkpoint; it begins '\{\"error\": \"not found\"\}'"):
+            read_state(path)
+        torch.save(filled(), path)
+        path.write_bytes(path.read_bytes()[:-100])
+        with pytest.raises(WeightsError, match="is cut short: its archive has no end"):
+            read_state(path)

@@ -76,7 +76,7 @@ class Point:
 def points(report: Report) -> list[Point]:
     """Every record of the report as a point, in order."""
     letters = environment_letters(report)
-    options = [options_of(record) for record in report.records]
+    options = [options_of(record.options) for record in report.records]
     names = _series_names(report.records, options)
     orders = {name: index for index, name in enumerate(dict.fromkeys(names))}
     return [

@@ -20,7 +20,8 @@ def change_table(changes: Sequence[Change]) -> Table:
     for column in table.columns[2:]:
         column.justify = "right"
     for change in changes:
-        table.add_row(change.label, change.column, _text(change.before), _text(change.now), _relative(change))
+        cells = (change.label, change.column, _text(change.before), _text(change.now), _relative(change))
+        table.add_row(*map(Text, cells))
     return table
 
 
@@ -33,8 +34,8 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
     for drift in drifts:
         low, high = drift.change.bounds
         table.add_row(
-            drift.label,
-            drift.reference,
+            Text(drift.label),
+            Text(drift.reference),
             f"{drift.before.ratio:.3f}",
             f"{drift.now.ratio:.3f}",
             f"{drift.change.ratio - 1:+.1%} [{low - 1:+.1%}, {high - 1:+.1%}]",

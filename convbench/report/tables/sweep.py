@@ -35,7 +35,7 @@ def sweep_table(records: Sequence[Record]) -> Table:
     for column in table.columns[1 + len(options) + len(conditions) : len(titles)]:
         column.justify = "right"
     for record in records:
-        stated = options_of(record)
+        stated = options_of(record.options)
         cells = [record.target, *(_text(stated.get(name)) for name in options)]
         cells += [_text(getattr(record, name)) for name in conditions]
         cells += [_figure(record, name, form) for name, _, form in figures]
@@ -57,7 +57,7 @@ def _varying_options(records: Sequence[Record]) -> list[str]:
     """Options of which one target has several values."""
     seen: dict[str, dict[str, set[str]]] = {}
     for record in records:
-        for name, value in options_of(record).items():
+        for name, value in options_of(record.options).items():
             seen.setdefault(name, {}).setdefault(record.target, set()).add(json.dumps(value))
     return [name for name, by_target in seen.items() if any(len(values) > 1 for values in by_target.values())]
 
