@@ -64,9 +64,9 @@ def read_state(path: Path) -> dict[str, Tensor]:
 def _why_not_read(path: Path, error: Exception) -> str:
     if _is_cut(path):
         return "is cut short: its archive has no end; fetch it again"
-    beyond = re.search(r"GLOBAL (\S+)|Unsupported (?:class|operand|global)", str(error))
+    beyond = re.search(r"GLOBAL (\S+)", str(error)) or re.search("Unsupported (?:class|global)", str(error))
     if isinstance(error, pickle.UnpicklingError) and beyond:
-        named = f" ({beyond.group(1)})" if beyond.group(1) else ""
+        named = f" ({beyond.group(1)})" if beyond.groups() else ""
         return (
             f"holds more than weights{named}, and loading it could run code: where you trust it, load it yourself, "
             "torch.save its state_dict() alone, and give that file"
