@@ -66,3 +66,31 @@ def test_the_ideal_is_inputs_weights_in_use_and_outputs() -> None:
 def test_work_without_traffic_is_bound_by_nothing() -> None:
     cost = measure_cost(nn.Identity(), (meta(6, 8),))
     assert (cost.ideal_bytes, cost.bytes_moved, cost.arithmetic_intensity, cost.flops) == (0, 0, 0.0, 0)
+
+
+ROW = 8 * 4
+
+
+@pytest.mark.parametrize(
+    ("write", "moved"),
+    [
+        (lambda t, i, x: t.index_copy_(0, i, x), 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t.index_add_(0, i, x), 2 * 8 + 2 * ROW + 2 * 2 * ROW),
+        (lambda t, i, x: t.index_fill_(0, i, 0.0), 2 * 8 + 2 * ROW),
+        (lambda t, i, x: t.index_put_((i,), x), 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t.index_put_((i,), x, accumulate=True), 2 * 8 + 2 * ROW + 2 * 2 * ROW),
+        (lambda t, i, x: t.scatter_(0, i[:, None].expand(2, 8), x), 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t.scatter_add_(0, i[:, None].expand(2, 8), x), 2 * 8 + 2 * ROW + 2 * 2 * ROW),
+        (lambda t, i, x: t[3:5].copy_(x), 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t[3].fill_(0.0), ROW),
+        (lambda t, i, x: t.index_select(0, i), 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t[i], 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t.gather(0, i[:, None].expand(2, 8)), 2 * 8 + 2 * ROW + 2 * ROW),
+        (lambda t, i, x: t.index_copy(0, i, x), 100 * ROW + 2 * 8 + 2 * ROW + 100 * ROW),
+    ],
+)
+def test_partial_writes_and_reads_move_what_they_touch(write: Callable[..., object], moved: int) -> None:
+    table, index = torch.zeros(100, 8), torch.tensor([3, 50])
+    module = Forward(lambda m, x: write(m.table, m.index, x), table=table, index=index)
+    for x in (torch.zeros(2, 8), meta(2, 8)):
+        assert measure_cost(module, (x,)).bytes_moved == moved

@@ -2,50 +2,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import NamedTuple
 
 import torch
+
+from convbench.measures.cost.sparse import Stored
 
 
 class Shape(tuple[int, ...]):
     """A tensor as a cost rule sees it: its sizes, with the dtype and the number of elements that memory holds.
 
     ``stored`` is less than ``numel()`` where a dimension was expanded: such a tensor is read once a stored element.
+    ``sparse`` is what a sparse tensor keeps, None for others.
     """
 
     dtype: torch.dtype
     stored: int
+    sparse: Stored | None
 
-    def __new__(cls, sizes: Iterable[int], dtype: torch.dtype = torch.float32, stored: int | None = None) -> Shape:
+    def __new__(
+        cls, sizes: Iterable[int], dtype: torch.dtype = torch.float32, stored: int | None = None,
+        sparse: Stored | None = None,
+    ) -> Shape:  # fmt: skip
         shape = super().__new__(cls, sizes)
         shape.dtype = dtype
         shape.stored = prod(shape) if stored is None else stored
+        shape.sparse = sparse
         return shape
 
     @classmethod
     def of(cls, tensor: torch.Tensor) -> Shape:
-        """The shape of any strided tensor; other layouts count as fully stored."""
+        """The shape of any strided or sparse tensor; other layouts count as fully stored."""
         sizes = tensor.shape
         if tensor.layout is not torch.strided:
-            return cls(sizes, tensor.dtype)
+            return cls(sizes, tensor.dtype, sparse=Stored.of(tensor))
         stored = prod(size for size, step in zip(sizes, tensor.stride(), strict=True) if step)
         return cls(sizes, tensor.dtype, 0 if 0 in sizes else stored)
 
     def numel(self) -> int:
-        """Number of elements as the operator sees them."""
-        return prod(self)
+        """Number of elements as the operator sees them; of a sparse tensor those that it keeps."""
+        return prod(self) if self.sparse is None else self.sparse.nonzeros
 
     @property
     def nbytes(self) -> int:
-        """Bytes in memory: stored elements times the size of one."""
-        return self.stored * self.dtype.itemsize
+        """Bytes in memory: stored elements times the size of one; a sparse tensor's indices and values."""
+        return self.sparse.nbytes if self.sparse is not None else self.stored * self.dtype.itemsize
 
     @property
     def is_float(self) -> bool:
         """True for real and complex floating-point elements."""
         return self.dtype.is_floating_point or self.dtype.is_complex
+
+
+class Packed(NamedTuple):
+    """The packed weights of a quantised layer; the last four say nothing for a linear one."""
+
+    weight: Shape
+    bias: Shape | None
+    stride: Sequence[int] = ()
+    padding: Sequence[int] = ()
+    dilation: Sequence[int] = ()
+    transposed: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,8 @@ class Amount:
     other_flops: floating-point operations besides the two of each multiply–accumulate.
     padding_macs: the part of ``macs`` that meets padding: a factor is a padded zero, or the result is cropped.
     extra_bytes: traffic beyond "inputs read once, outputs written once" (running statistics written back).
+    touched: elements of its first argument that an in-place form writes; None: all of them.
+    updates: the elements touched are read before they are written.
     """
 
     macs: int = 0
@@ -64,6 +86,8 @@ class Amount:
     other_flops: int = 0
     padding_macs: int = 0
     extra_bytes: int = 0
+    touched: int | None = None
+    updates: bool = False
 
     @property
     def flops(self) -> int:

@@ -22,6 +22,7 @@ from convbench.measures.cost.failure import explain
 from convbench.measures.cost.ledger import assemble
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Method
+from convbench.measures.cost.sparse import SPARSE_LAYOUTS
 
 
 class CostError(MeasurementError):
@@ -100,7 +101,8 @@ class _UnsuitableError(Exception):
 
 def _first_that_works(request: _Request) -> Cost:
     methods = _methods(request)
-    reason: str | None = None
+    sparse = any(tensor.layout in SPARSE_LAYOUTS for tensor in request.tensors)
+    reason = "what a sparse tensor keeps depends on values" if sparse else None
     while methods:
         method = methods.pop(0)
         try:
@@ -113,8 +115,13 @@ def _first_that_works(request: _Request) -> Cost:
 
 
 def _methods(request: _Request) -> list[Method]:
-    """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values."""
+    """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values.
+
+    How many elements a sparse tensor keeps is no matter of its shape: it takes a real run.
+    """
     methods: list[Method] = ["fake"] if request.autocast is not None else ["meta", "fake"]
+    if any(tensor.layout in SPARSE_LAYOUTS for tensor in request.tensors):
+        methods = []
     if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in request.tensors):
         methods.append("real")
     return methods

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convbench.measures.cost.amount import Amount, Shape, shapes_in
+from convbench.measures.cost.amount import Amount, Packed, Shape, shapes_in
 from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, UncountedCallError, find
 
 # Created during the forward pass with sizes that may come from the input: they count as depending on the batch.
@@ -48,6 +48,8 @@ class Operator:
     written: tuple[int, ...] = ()
     """Positions of the arguments that it writes to and does not return."""
     mutates: bool = False
+    in_place: bool = False
+    """Writes to its first argument and returns it."""
     targets: frozenset[str] = frozenset()
     """Keyword arguments that receive the result (``out=``): written, not read."""
 
@@ -77,6 +79,7 @@ class Operator:
                 position for position, argument, aliases in writes if not argument.kwarg_only and not aliases & returned
             ),
             mutates=bool(writes),
+            in_place=schema.name.endswith("_") and not schema.name.endswith("__"),
             targets=frozenset(argument.name for _, argument, _ in writes if argument.kwarg_only),
         )
 
@@ -118,9 +121,10 @@ def price(operator: Operator, args: Sequence[object], kwargs: Mapping[str, objec
         macs=amount.macs,
         sampling_macs=amount.sampling_macs,
         flops=amount.flops,
-        bytes_moved=_traffic(operator, shaped, options, targets if result is None else result) + amount.extra_bytes,
+        bytes_moved=_traffic(operator, amount, shaped, options, targets if result is None else result)
+        + amount.extra_bytes,
         padding_macs=amount.padding_macs,
-        outputs=tuple(shapes_in(result)),
+        outputs=tuple(Shape(shape, shape.dtype, shape.stored) for shape in shapes_in(result)),
     )
 
 
@@ -132,13 +136,28 @@ def _shaped(value: object) -> Any:
         return (
             tuple(_shaped(item) for item in value) if not isinstance(value, list) else [_shaped(item) for item in value]
         )
+    if isinstance(value, torch.ScriptObject) and hasattr(value, "unpack"):
+        return _unpacked(value)
     return value
 
 
-def _traffic(operator: Operator, args: Sequence[object], options: Mapping[str, object], out: object) -> int:
-    """Bytes of every input read once and every output written once."""
+def _unpacked(layer: Any) -> Packed:
+    """The weights of a quantised layer, and how a convolution applies them."""
+    weight, bias = (_shaped(item) for item in layer.unpack())
+    if not hasattr(layer, "dilation"):
+        return Packed(weight, bias)
+    return Packed(weight, bias, layer.stride(), layer.padding(), layer.dilation(), layer.transpose())
+
+
+def _traffic(
+    operator: Operator, amount: Amount, args: Sequence[object], options: Mapping[str, object], out: object
+) -> int:
+    """Bytes of every input read once and every output written once; of a partial write only what it touches."""
     row = operator.row
     read = 0
+    if operator.in_place and amount.touched is not None:
+        touched = amount.touched * next(shapes_in(args)).dtype.itemsize
+        return sum(shape.nbytes for shape in shapes_in([*args[1:], *options.values()])) + touched * (1 + amount.updates)
     if row.reads is Reads.ALL:
         read = sum(shape.nbytes for shape in shapes_in([*args, *options.values()]))
     elif row.reads is Reads.SOURCE:

@@ -14,6 +14,8 @@ class Kind(StrEnum):
 
     EXACT = "exact"
     """A closed form in multiply–accumulates."""
+    INTEGER = "exact, of integers"
+    """A closed form in multiply–accumulates of integers."""
     ELEMENTWISE = "element-wise"
     """A documented number of floating-point operations for each element."""
     ZERO_COST = "zero cost"

@@ -6,10 +6,13 @@ definition in its row, common subexpressions once. Picking one of two values by 
 makes the condition is not. Arithmetic on integers and booleans is no floating-point operation and counts nothing.
 Complex elements: an addition is two operations, a multiplication six (four products, two sums), a division eleven
 (the product with the conjugate, a squared modulus, two quotients), a modulus four, an exponential five (exp, cos, sin,
-two products), a sign six; other complex functions have no figure and are reported as uncounted.
+two products), a sign six; other complex functions have no figure and are reported as uncounted. Where one operand is
+real (a number that is no ``complex`` included) a multiplication and a division by it are two, an addition one.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
 
 from convbench.measures.cost.amount import Amount, Shape, first_shape, shapes_in
 from convbench.measures.cost.table import Kind, UncountedCallError, rule
@@ -78,6 +81,28 @@ _COMPLEX = {
 }  # fmt: skip
 
 
+_COMPLEX_AND_REAL = {"add": 1, "sub": 1, "rsub": 1, "mul": 2, "div": 2}
+"""With a real second operand."""
+
+
+def is_complex(operand: object) -> bool:
+    """Whether an operand, a tensor or a number, has an imaginary part."""
+    return operand.dtype.is_complex if isinstance(operand, Shape) else isinstance(operand, complex)
+
+
+def _complex_operations(name: str, args: Sequence[object]) -> int:
+    """Operations an element of a function of complex numbers, one operand of which may be real."""
+    if name == "mul" and not all(map(is_complex, args[:2])):
+        return _COMPLEX_AND_REAL["mul"]
+    if len(args) > 1 and not is_complex(args[1]) and name in _COMPLEX_AND_REAL:
+        return _COMPLEX_AND_REAL[name]
+    if name == "div" and not is_complex(args[0]):
+        return 7  # the conjugate's two parts scaled, a squared modulus, two quotients
+    if name not in _COMPLEX:
+        raise UncountedCallError
+    return _COMPLEX[name]
+
+
 def is_floating(arguments: object, out: object) -> bool:
     """Whether any operand or result is a floating-point tensor: else there is nothing to count."""
     return any(shape.is_float for shape in (*shapes_in(arguments), *shapes_in(out)))
@@ -89,9 +114,7 @@ def _enter(name: str, operations: int) -> None:
         shapes = (*shapes_in(args), *shapes_in(out))
         count = operations
         if any(shape.dtype.is_complex for shape in shapes):
-            if name not in _COMPLEX:
-                raise UncountedCallError
-            count = _COMPLEX[name]
+            count = _complex_operations(name, args)
         return Amount(other_flops=count * first_shape(out).numel() if is_floating(shapes, None) else 0)
 
 
@@ -111,8 +134,12 @@ def _scaled(name: str, default: object, argument: str) -> None:
     def scaled_sum(a: object, b: object, *scale: object, out: Shape, **options: object) -> Amount:
         """a ± alpha·b: one operation more where alpha is given."""
         alpha = scale[0] if scale else options.get(argument, default)
-        parts = 2 if out.dtype.is_complex else 1
-        operations = parts * (2 if alpha != default else 1)
+        scaling, term = (2, 2) if is_complex(b) else (1, 1)
+        if is_complex(b) and not is_complex(alpha):
+            scaling = 2
+        if out.dtype.is_complex and is_complex(a) != is_complex(b):
+            term = 1
+        operations = term + (scaling if alpha != default else 0)
         return Amount(other_flops=operations * out.numel() if is_floating((a, b), out) else 0)
 
 
@@ -137,6 +164,8 @@ def clamp(x: Shape, low: object = None, high: object = None, *, out: Shape) -> A
 @rule("aten::addcmul", "aten::addcdiv", kind=Kind.ELEMENTWISE)
 def added_elementwise(x: Shape, a: Shape, b: Shape, *, value: object = 1, out: Shape) -> Amount:
     """x + value·a·b, x + value·a/b."""
+    if out.dtype.is_complex:
+        raise UncountedCallError
     return Amount(other_flops=(2 if value == 1 else 3) * out.numel() if out.is_float else 0)
 
 

@@ -22,22 +22,21 @@ def _channels(x: Shape) -> int:
     return x[1] if len(x) > 1 else 1
 
 
-def _with_statistics_of_the_batch(x: Shape, weight: Shape | None, running: Shape | None) -> Amount:
-    each_channel = 2 + _FOLD + (weight is not None) + (_RUNNING if running is not None else 0)
-    return Amount(
-        other_flops=6 * x.numel() + each_channel * _channels(x),
-        extra_bytes=2 * running.nbytes if running is not None else 0,
-    )
+def _with_statistics_of_the_batch(x: Shape, weight: Shape | None, bias: Shape | None, running: Shape | None) -> Amount:
+    if running is None:  # instance norm arrives so, each channel of each sample a channel
+        return Amount(other_flops=_row_norm(x.numel(), _channels(x), weight, bias))
+    each_channel = 2 + _FOLD + (weight is not None) + _RUNNING
+    return Amount(other_flops=6 * x.numel() + each_channel * _channels(x), extra_bytes=2 * running.nbytes)
 
 
 @rule("aten::native_batch_norm", "aten::cudnn_batch_norm", "aten::miopen_batch_norm", kind=Kind.ELEMENTWISE)
 def batch_norm(
-    x: Shape, weight: Shape | None, _bias: Shape | None, mean: Shape | None, _var: Shape | None, training: bool,
+    x: Shape, weight: Shape | None, bias: Shape | None, mean: Shape | None, _var: Shape | None, training: bool,
     *_: object, out: object,
 ) -> Amount:  # fmt: skip
     """Stored statistics: 2n and 5 a channel; those of the batch, stored for later: 6n and 14 a channel."""
     if training:
-        return _with_statistics_of_the_batch(x, weight, mean)
+        return _with_statistics_of_the_batch(x, weight, bias, mean)
     return stored_batch_norm(x, weight, out=out)
 
 
@@ -49,10 +48,10 @@ def stored_batch_norm(x: Shape, weight: Shape | None, *_: object, out: object) -
 
 @rule("aten::_batch_norm_with_update", kind=Kind.ELEMENTWISE)
 def updating_batch_norm(
-    x: Shape, weight: Shape | None, _bias: Shape | None, mean: Shape | None, *_: object, out: object
+    x: Shape, weight: Shape | None, bias: Shape | None, mean: Shape | None, *_: object, out: object
 ) -> Amount:
     """Statistics of the batch; the schema names the running ones as written, so their bytes are not extra."""
-    return Amount(other_flops=_with_statistics_of_the_batch(x, weight, mean).other_flops)
+    return Amount(other_flops=_with_statistics_of_the_batch(x, weight, bias, mean).other_flops)
 
 
 @rule("aten::_native_batch_norm_legit", kind=Kind.ELEMENTWISE)
@@ -66,21 +65,24 @@ def declared_batch_norm(
 
 
 @rule("aten::_native_batch_norm_legit.no_stats", kind=Kind.ELEMENTWISE)
-def batch_norm_without_running(x: Shape, weight: Shape | None, *_: object, out: object) -> Amount:
-    """Statistics of the batch, none kept (instance norm)."""
-    return _with_statistics_of_the_batch(x, weight, None)
+def batch_norm_without_running(x: Shape, weight: Shape | None, bias: Shape | None, *_: object, out: object) -> Amount:
+    """Statistics of the batch, none kept: as a norm over rows, a channel's elements (instance norm)."""
+    return _with_statistics_of_the_batch(x, weight, bias, None)
 
 
 @rule("aten::native_batch_norm_backward", "aten::cudnn_batch_norm_backward", kind=Kind.ELEMENTWISE)
 def batch_norm_backward(
-    grad: Shape, x: Shape, weight: Shape | None, _mean: object, _var: object, _save_mean: object, _save_invstd: object,
+    grad: Shape, x: Shape, weight: Shape | None, mean: object, _var: object, _save_mean: object, _save_invstd: object,
     train: bool = True, _eps: float = 0.0, output_mask: Sequence[bool] = (True, True, True), *_: object, out: object,
 ) -> Amount:  # fmt: skip
     """With g the gradient and d = x − mean: Σg and Σg·d (4n); (g − mean(g) − k·d)·scale (4n); 6 a channel.
 
-    With stored statistics the input's gradient is g·scale (n), and the sums are made only for the weights.
+    With stored statistics the input's gradient is g·scale (n), and the sums are made only for the weights. Where no
+    statistics are kept (instance norm) it is a norm over rows.
     """
     n, channels = x.numel(), _channels(x)
+    if train and mean is None:
+        return Amount(other_flops=_row_norm_backward(n, channels, output_mask))
     if train:
         return Amount(other_flops=8 * n + 6 * channels)
     each_element = int(output_mask[0]) + 3 * int(output_mask[1]) + int(output_mask[2])

@@ -35,6 +35,9 @@ REDUCTIONS = {
     "_log_softmax": (5, 0),  # maximum, subtract, exp, sum, subtract; log of each row apart
     "_softmax_backward_data": (4, 0),  # y·(g − Σ g·y)
     "_log_softmax_backward_data": (4, 0),  # g − exp(y)·Σ g
+    "_sparse_softmax": (5, 0),  # of the elements kept
+    "_sparse_log_softmax": (5, 0),
+    "_sparse_sum": (1, 0),
     "cummax": (1, 0),
     "cummin": (1, 0),
     "logcumsumexp": (4, 0),
