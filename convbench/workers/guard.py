@@ -20,6 +20,7 @@ from typing import NoReturn
 
 _ENDING_S = 5.0  # a process in the middle of a system call may take its time; one that is another user's never ends
 _LOOKS_S = 0.02
+_ENVIRONMENT_BYTES = 1 << 20
 _PR_SET_PDEATHSIG, _PR_SET_CHILD_SUBREAPER = 1, 36
 
 # What ends a process unless it says otherwise, and may come from a person or from Slurm.
@@ -123,6 +124,16 @@ def descendants(ancestor: int) -> list[int]:
         found |= more
         grew = bool(more)
     return sorted(found - {ancestor})
+
+
+def marked(mark: str) -> list[int]:
+    """Ids of the processes that were started with ``mark`` in their environment, whoever is their parent now."""
+    found = []
+    for name in os.listdir("/proc") if sys.platform == "linux" else []:
+        if name.isdigit():
+            with suppress(OSError), open(f"/proc/{name}/environ", "rb") as environment:
+                found += [int(name)] if mark.encode() in environment.read(_ENVIRONMENT_BYTES) else []
+    return found
 
 
 def _parents() -> Iterator[tuple[int, int]]:

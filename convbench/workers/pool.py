@@ -10,6 +10,8 @@ from convbench.errors import CaseTimeout, ConvbenchError, OutOfMemory, UsageErro
 from convbench.workers.process import Message, Worker, WorkerCrash
 from convbench.workers.text import brief
 
+_START_S = 600.0
+
 Status = Literal["error", "oom", "timeout", "interrupted"]
 
 
@@ -55,18 +57,22 @@ def ask_each(
 ) -> Iterator[Answer]:
     """Answers in the order of the requests, one worker for all of them as long as it lives.
 
-    timeout_s, deadline_s, on_message: of each request, as for `Worker.run`; env: as for `run_in_worker`.
+    timeout_s, deadline_s, on_message: of each request, as for `Worker.run`; importing its job's module into a fresh
+    worker does not count. env: as for `run_in_worker`.
     A request is taken when the answer before it has been used; leaving the iterator ends the worker. KeyboardInterrupt
     passes through.
     """
     worker: Worker | None = None
     try:
         for request in requests:
-            worker = worker or Worker(env=env)
             try:
+                if worker is None:
+                    worker = Worker(env=env)
+                    worker.prepare(request["do"])
+                    worker.wait_ready(_START_S)
                 value = worker.run(request, timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message)
             except ConvbenchError as error:
-                if not worker.alive:
+                if worker is not None and not worker.alive:
                     worker.close()
                     worker = None
                 yield Answer(request, failure=Failure.of(error))

@@ -12,13 +12,14 @@ import subprocess
 import sys
 import threading
 import time
+import uuid
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from convbench import errors
 from convbench.errors import CaseTimeout, ConvbenchError, MeasurementError, UsageError
-from convbench.workers.guard import descendants
+from convbench.workers.guard import descendants, marked
 from convbench.workers.mailbox import Mailbox, TooLong
 from convbench.workers.said import Said
 from convbench.workers.text import brief
@@ -26,6 +27,7 @@ from convbench.workers.worker import CHANNEL_LOST, COMMAND_PID
 
 Message = Callable[[Mapping[str, Any]], None]
 
+_MARK = "CONVBENCH_WORKER"
 _ENDING_S = 10.0
 _DRAINING_S = 1.0
 _WRITTEN_AT_ONCE = 4096  # bytes that a pipe takes without anybody reading
@@ -73,18 +75,24 @@ class Worker:
     """A fresh process that answers requests, one after the other. A context manager: leaving it ends the process.
 
     With it ends whatever the jobs started: see `convbench.workers.guard`.
+    Raises MeasurementError where no process can be started.
     """
 
     def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
-        self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "convbench.workers.worker"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env={**os.environ, **_parent_variables(), **(env or {})},
-            start_new_session=os.name == "posix",
-        )
+        self._mark = uuid.uuid4().hex
+        variables = {**os.environ, **_parent_variables(), _MARK: self._mark, **(env or {})}
+        try:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "convbench.workers.worker"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                bufsize=0,
+                env=variables,
+                start_new_session=os.name == "posix",
+            )
+        except OSError as error:
+            raise MeasurementError(f"no measuring process can be started: {error}") from error
         self._usable = True
         self._over = threading.Event()
         self._mailbox = Mailbox()
@@ -137,6 +145,8 @@ class Worker:
     def kill(self) -> None:
         """Have it end at once, from any thread; whoever waits for its answer gets WorkerCrash."""
         self._usable = False
+        if not hasattr(os, "fork"):
+            self._end_without_guard()
         with suppress(OSError):
             self._process.terminate()  # its guard ends the rest first
 
@@ -146,8 +156,10 @@ class Worker:
         self._mailbox.close()
         if self._process.returncode is None:
             self.kill()
-            if not self._over.wait(_ENDING_S):
-                self._end_without_guard()  # the guard was stopped
+            if not self._over.wait(_ENDING_S):  # the guard was stopped
+                self._end_without_guard()
+        if self._process.returncode == -getattr(signal, "SIGKILL", 9):  # and maybe not the worker, but its guard
+            self._end_without_guard()
         for thread in (self._listener, self._hearer):
             thread.join(_DRAINING_S)
         assert self._process.stdin is not None
@@ -232,9 +244,11 @@ class Worker:
         self._mailbox.close()
 
     def _end_without_guard(self) -> None:
-        for process in (*descendants(self._process.pid), self._process.pid):
+        for process in {*descendants(self._process.pid), *marked(self._mark)}:
             with suppress(OSError):
                 os.kill(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        with suppress(OSError):
+            self._process.kill()
 
 
 def _started(function: Callable[..., None], *arguments: Any) -> threading.Thread:
@@ -245,8 +259,11 @@ def _started(function: Callable[..., None], *arguments: Any) -> threading.Thread
 
 def _parent_variables() -> dict[str, str]:
     """What makes a worker find the modules that this process finds, and end with it."""
+    here = os.environ.get("PWD", os.sep)
+    with suppress(OSError):  # the directory may have been removed
+        here = os.getcwd()
     return {
-        "PYTHONPATH": os.pathsep.join(entry or os.getcwd() for entry in sys.path),
+        "PYTHONPATH": os.pathsep.join(entry or here for entry in sys.path),
         COMMAND_PID: str(os.getpid()),
     }
 

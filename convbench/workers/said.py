@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 import threading
 from collections import deque
@@ -15,6 +16,7 @@ _LONGEST_LINE = 500
 _LINES_SHOWN = 200
 _KEPT = 8
 _CHUNK = 1 << 16
+_TIME_AND_PROCESS = re.compile(r"^[DIVWEF]\d{4} [\d:.]+ \d+ ")  # with which each line of torch's log begins
 
 
 class Said:
@@ -54,10 +56,11 @@ class _Shown:
         self._lines: set[str] = set()
 
     def show(self, line: str) -> None:
+        key = _TIME_AND_PROCESS.sub("", line)
         with self._lock:
-            if line in self._lines or len(self._lines) > _LINES_SHOWN:
+            if key in self._lines or len(self._lines) > _LINES_SHOWN:
                 return
-            self._lines.add(line)
+            self._lines.add(key)
             if len(self._lines) > _LINES_SHOWN:
                 line = "the code under test prints on; no more of it is shown"
             with suppress(OSError, ValueError, AttributeError):  # stderr may be closed, full or absent

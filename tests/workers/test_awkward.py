@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+import sys
 import time
 from uuid import uuid4
 
 import pytest
 from awkward_jobs import ANSWERS, FAILS
-from marked import alive_under
+from marked import alive_under, left_after
 
 from convbench.workers import said
 from convbench.workers.pool import Answer, ask_each
@@ -17,25 +18,25 @@ from convbench.workers.pool import Answer, ask_each
 WELL = {"do": "awkward_jobs:well"}
 
 
-def asked(how: str) -> Answer:
-    """The answer for ``how``, once that of a good request after it has been checked, and that all is over."""
+@pytest.fixture(scope="module")
+def answers() -> dict[str, tuple[Answer, Answer]]:
+    """What became of each behaviour, and of the good request after it, that was put to the same worker."""
     mark = uuid4().hex
-    requests = [{"do": "awkward_jobs:run", "how": how}, WELL]
-    awkward, well = ask_each(
-        requests, timeout_s=1.5 if FAILS.get(how, ("", ""))[1] == "timeout" else 60, env={"MARK": mark}
-    )
-    assert well.failure is None
-    told = dict(well.value)
-    told.pop("pid")
-    assert told == {"directory": os.getcwd(), "left": None, "recursion": 1000, "collects": True, "term": True}
+    hanging = [how for how, (_, status, _) in FAILS.items() if status == "timeout"]
+    others = [how for how in {**FAILS, **ANSWERS} if how not in hanging]
+    found = {}
+    for names, timeout_s in ((others, 60), (hanging, 1.5)):
+        requests = [request for how in names for request in ({"do": "awkward_jobs:run", "how": how}, WELL)]
+        given = list(ask_each(requests, timeout_s=timeout_s, env={"MARK": mark}))
+        found |= dict(zip(names, zip(given[::2], given[1::2], strict=True), strict=True))
     assert alive_under(mark) == []
-    return awkward
+    return found
 
 
 @pytest.mark.parametrize("how", FAILS)
-def test_a_failure_is_one_brief_reason(how: str) -> None:
+def test_a_failure_is_one_brief_reason(answers: dict[str, tuple[Answer, Answer]], how: str) -> None:
     _, status, reason = FAILS[how]
-    failure = asked(how).failure
+    failure = answers[how][0].failure
     assert failure is not None
     assert failure.status == status
     assert re.search(reason, failure.reason, re.DOTALL)
@@ -46,10 +47,7 @@ def test_a_failure_is_one_brief_reason(how: str) -> None:
 
 
 @pytest.mark.parametrize("how", ANSWERS)
-def test_what_is_no_failure_is_answered(how: str) -> None:
-    answer = asked(how)
-    assert answer.failure is None
-    gave = answer.value["gave"]
+def test_what_is_no_failure_is_answered(answers: dict[str, tuple[Answer, Answer]], how: str) -> None:
     expected = {
         "forks_into_our_loop": "parent",
         "forks_and_the_child_fails": "parent",
@@ -57,14 +55,37 @@ def test_what_is_no_failure_is_answered(how: str) -> None:
         "reads_its_input": "",
         "stores_no_core": [0],
     }
-    assert gave == expected.get(how, gave)
+    answer = answers[how][0]
+    assert answer.failure is None
+    assert answer.value == expected.get(how, answer.value)
+
+
+@pytest.mark.parametrize("how", [*FAILS, *ANSWERS])
+def test_the_next_request_is_answered_as_if_nothing_had_been(
+    answers: dict[str, tuple[Answer, Answer]], how: str
+) -> None:
+    well = answers[how][1]
+    assert well.failure is None
+    assert well.value == {
+        "directory": os.getcwd(),
+        "left": None,
+        "recursion": sys.getrecursionlimit(),
+        "collects": True,
+        "term": True,
+    }
+
+
+def test_a_family_of_a_killed_guard_is_ended() -> None:
+    mark = uuid4().hex
+    list(ask_each([{"do": "awkward_jobs:run", "how": "kills_its_guard"}], timeout_s=60, env={"MARK": mark}))
+    assert left_after(mark, 5) == []
 
 
 def test_what_is_printed_is_shown_in_bounds_and_as_text(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(said, "_shown", said._Shown())
-    asked("prints_a_flood")
+    list(ask_each([{"do": "awkward_jobs:run", "how": "prints_a_flood"}], timeout_s=60))
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "a flood 0 \\x1b[2J" in shown.err

@@ -34,15 +34,16 @@ def compare_instructions(
         with TemporaryDirectory(prefix="convbench-") as folder:
             for index, case in enumerate(cases):
                 tell(Progress(index + 1, len(cases), "counting instructions of", case.target))
-                latencies[index] = _count(portable(case, Path(folder)), settings)
+                latencies[index] = _count(portable(case, Path(folder)), settings, folder)
     except KeyboardInterrupt:
         raise LatencyInterrupted(_report(latencies, baseline, settings)) from None
     return _report(latencies, baseline, settings)
 
 
-def _count(case: Case, settings: LatencySettings) -> Latency:
+def _count(case: Case, settings: LatencySettings, folder: str) -> Latency:
     request = {"do": "convbench.measures.latency.timing.instructions:run", "case": case.to_json()}
-    environment = {**timing_environment(case.threads), "CONVBENCH_PAD": ""}  # a count has no replicates to vary it over
+    # A count has no replicates to vary the pad over. Valgrind leaves files where it is killed.
+    environment = {**timing_environment(case.threads), "CONVBENCH_PAD": "", "TMPDIR": folder}
     try:
         counted = run_in_worker(request, env=environment, timeout_s=_VALGRIND_SLOWDOWN * settings.timeout_s)
     except CaseTimeout as error:
