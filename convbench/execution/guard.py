@@ -106,13 +106,14 @@ def guarded(device: torch.device | str = "cpu") -> Iterator[None]:
 
 
 @contextmanager
-def isolated(device: torch.device | str = "cpu") -> Iterator[None]:
+def isolated(device: torch.device | str = "cpu", *, fast_attention: bool = False) -> Iterator[None]:
     """`guarded`, and modes that are active outside do not apply: another dispatch mode, inference mode.
 
-    Transformer layers take the same path in evaluation as in training, whatever the device.
+    Without ``fast_attention`` transformer layers take the same path in evaluation as in training.
     """
     with guarded(device), _without_outer_modes(), torch.inference_mode(False):
-        torch.backends.mha.set_fastpath_enabled(False)  # attention fused over ragged batches; here all is dense
+        if not fast_attention:
+            torch.backends.mha.set_fastpath_enabled(False)
         yield
 
 

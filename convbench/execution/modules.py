@@ -12,6 +12,15 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 from torch.utils._pytree import tree_leaves
 
+_ACCUMULATE_GRAD = 2**64 - 1
+"""Number of the autograd nodes that store a gradient: they come before all others, and belong to no module."""
+
+
+def running_node() -> int | None:
+    """Sequence number of the autograd node that is being evaluated, or None outside backward."""
+    node = torch._C._current_autograd_node()
+    return None if node is None else int(node._sequence_nr())
+
 
 @dataclass(slots=True, eq=False)
 class Node:
@@ -36,6 +45,10 @@ class Node:
 
 class ModuleTree:
     """Follows a module's forward pass and knows, at any operator, the module that called it.
+
+    In backward the module is found by the autograd node's sequence number: nodes are numbered in the order in which
+    forward creates them, so each stretch of numbers belongs to the module that ran at that time. The hooks are global:
+    those of a module of its own would switch the fast paths of attention layers off.
 
     A module held in two places is attributed to the place nearest the module that called it. Modules that belong to no
     place (made during the forward pass, kept in a plain list) count as part of their caller.
@@ -77,6 +90,13 @@ class ModuleTree:
         """The module whose forward pass made the autograd node of this sequence number."""
         position = bisect_right(self._sequence, sequence) - 1
         return self._owners[position] if position >= 0 else self.root
+
+    def running(self) -> Node:
+        """The module that runs now, or whose forward is being differentiated now; a checkpoint runs modules again."""
+        if self.stack:
+            return self.stack[-1]
+        sequence = running_node()
+        return self.root if sequence in (None, _ACCUMULATE_GRAD) else self.owner_of(sequence or 0)
 
     def _mark(self) -> None:
         self._sequence.append(torch._C._autograd._get_sequence_nr())

@@ -2,9 +2,7 @@
 
 **inference**: forward without gradients. **forward**: forward with gradients recorded. **training**: gradients dropped
 (``zero_grad(set_to_none=True)``), forward, and backward of the sum of all differentiable outputs, to every parameter
-that requires a gradient and, where the case says so, to the input. No optimizer. The sum itself is not carried out:
-its gradient, ones, is what backward starts from, dense as a gradient inside a network is (that of ``sum().backward()``
-is an expanded scalar, which kernels copy before they use it).
+that requires a gradient and, where the case says so, to the input. No optimizer.
 """
 
 from __future__ import annotations
@@ -70,7 +68,7 @@ class Step:
         """Carry it out once; gives the outputs of what is no training step.
 
         forward_done: gets the outputs, before a training step releases them. under: entered around forward and around
-        backward; not while the ones between them are made, which stand for a gradient from outside.
+        backward, but not for the sum between them, which is no part of the module.
         Raises NothingToDifferentiate when a training step has nothing to differentiate.
         """
         with torch.set_grad_enabled(self.records_gradients):
@@ -82,32 +80,24 @@ class Step:
             self.clear_gradients()
             with under():
                 output = self.forward()
-            forward_done(tensors_in(output))
-            ends = differentiable(output)
+            loss = sum_of(output, forward_done)
             del output
-            gradients = gradients_of_sum(ends)
             with under():
-                torch.autograd.backward(ends, gradients)
+                loss.backward()  # type: ignore[no-untyped-call]
             return None
 
     def repeated(self) -> Callable[[], object]:
-        """`run` for a caller that makes the same call many times, in the mode of `gradient_mode`.
+        """`run` for a caller that makes the same call many times, in the mode of `gradient_mode`."""
+        if self.mode == "training":
+            return self._training_step(tuple(leaf for leaf in self._leaves() if leaf.requires_grad))
+        plain = partial(self.call or self.module, *self.args, **self.kwargs)
+        return plain if self.autocast is None else self.forward
 
-        The leaves and the ones that backward starts from are found once.
-        """
-        if self.mode != "training":
-            plain = partial(self.call or self.module, *self.args, **self.kwargs)
-            return plain if self.autocast is None else self.forward
-        leaves = [leaf for leaf in self._leaves() if leaf.requires_grad]
-        ones: list[Tensor] = []
-
+    def _training_step(self, leaves: Sequence[Tensor]) -> Callable[[], None]:
         def step() -> None:
             for leaf in leaves:
                 leaf.grad = None
-            ends = differentiable(self.forward())
-            if not ones:
-                ones.extend(gradients_of_sum(ends))
-            torch.autograd.backward(ends, ones)
+            sum_of(self.forward()).backward()  # type: ignore[no-untyped-call]
 
         return step
 
@@ -134,17 +124,19 @@ class Step:
         return torch.autocast("cpu" if device == "meta" else device, self.autocast)
 
 
-def differentiable(output: Any) -> list[Tensor]:
-    """The tensors of an output that depend on something with a gradient. Raises NothingToDifferentiate."""
+def sum_of(output: Any, forward_done: Callable[[Sequence[Tensor]], object] = lambda _: None) -> Tensor:
+    """The sum of every output that has a gradient (of its real part); a function, so that the outputs are let go.
+
+    forward_done: see `Step.run`. Raises NothingToDifferentiate.
+    """
     tensors = (output,) if isinstance(output, Tensor) else tensors_in(output)
-    ends = [tensor for tensor in tensors if tensor.requires_grad]
-    if not ends:
+    sums = [tensor.real.sum() if tensor.is_complex() else tensor.sum() for tensor in tensors if tensor.requires_grad]
+    forward_done(tensors)
+    if not sums:
         raise NothingToDifferentiate(
             "a training step needs an output that depends on a parameter or an input with gradient"
         )
-    return ends
-
-
-def gradients_of_sum(outputs: Sequence[Tensor]) -> list[Tensor]:
-    """The gradient of the outputs' sum by each of them: ones, in the layout of the output."""
-    return [torch.ones_like(output, memory_format=torch.preserve_format) for output in outputs]
+    loss = sums[0]
+    for term in sums[1:]:
+        loss = loss + term
+    return loss

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.errors import CaseTimeout, MeasurementError, OutOfMemory, UsageError
+from convbench.execution.out_of_memory import is_out_of_memory
 from convbench.records import Record, format_given, format_options, format_shapes, timestamp
 
 if TYPE_CHECKING:
@@ -64,9 +65,7 @@ class Outcome:
         except MemoryError:
             self.fail("oom", f"{measure}: the machine ran out of memory")
         except Exception as error:  # the target's own code runs here and may fail in any way
-            import torch
-
-            status = "oom" if isinstance(error, torch.OutOfMemoryError) or _cpu_oom(error) else "error"
+            status = "oom" if is_out_of_memory(error) else "error"
             self.fail(status, f"{measure}: {type(error).__name__}: {error}")
 
     def fail(self, status: str, reason: str) -> None:
@@ -85,10 +84,6 @@ class Outcome:
     def record(self) -> Record:
         """The flat row of this outcome."""
         return to_record(self)
-
-
-def _cpu_oom(error: Exception) -> bool:
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 def to_record(outcome: Outcome) -> Record:

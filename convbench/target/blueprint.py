@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
 from convbench.errors import OptionError, TargetError, UsageError, WeightsError
+from convbench.execution.clone import Cloner
 from convbench.execution.device import require_device, torch_dtype
+from convbench.execution.step import Step
 from convbench.registry import Kind, resolve
 from convbench.target.references import bind_options, kind_of, load_factory
 
@@ -62,6 +64,17 @@ class Subject:
     def autocast(self) -> torch.dtype | None:
         """Dtype of the autocast region around the call, or None."""
         return None if self.case.autocast is None else torch_dtype(self.case.autocast)
+
+    def step(self, cloner: Cloner | None = None) -> Step:
+        """One call of the subject, as its mode says: of clones where there is a cloner, else of the subject itself.
+
+        The inputs get a gradient where the case asks for it.
+        """
+        module, args, kwargs = self.module, self.args, self.kwargs
+        if cloner is not None:
+            module, (args, kwargs) = cloner.module(module), cloner.arguments((args, dict(kwargs)))
+        step = Step(module, args, kwargs, self.case.mode, self.autocast)
+        return step.ask_for_input_gradients() if self.records_gradients and self.input_grad else step
 
 
 @dataclass(frozen=True, slots=True)

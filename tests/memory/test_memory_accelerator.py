@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import ClassVar
 
 import pytest
 import torch
@@ -88,18 +89,17 @@ def test_the_peak_is_the_second_calls_and_keeps_what_the_first_left() -> None:
 class Recorded(nn.Module):
     """Tells the allocator of its output and of a workspace of 100 bytes, where it is not being traced."""
 
+    allocator: ClassVar[FakeAllocator]  # of the class: an instance's own would be cloned with it
+
     def __init__(self, allocator: FakeAllocator) -> None:
         super().__init__()
-        self.allocator = [allocator]
+        type(self).allocator = allocator
         self.weight = nn.Parameter(torch.ones(1))
-
-    def __deepcopy__(self, memo: object) -> Recorded:
-        return Recorded(self.allocator[0])
 
     def forward(self, x: Tensor) -> Tensor:
         size = x.nbytes + 100
-        self.allocator[0].take(size)
-        self.allocator[0].give(size)
+        self.allocator.take(size)
+        self.allocator.give(size)
         return x * 2
 
 
@@ -108,7 +108,7 @@ def on_cuda(monkeypatch: pytest.MonkeyPatch) -> FakeAllocator:
     """Measure as if the CPU's tensors were on CUDA, whose allocator is a fake."""
     allocator = FakeAllocator()
     monkeypatch.setattr("convbench.measures.memory.measure.allocator_of", lambda _: allocator)
-    monkeypatch.setattr("convbench.measures.memory.measure.random_state_kept", lambda _: torch.no_grad())
+    monkeypatch.setattr("convbench.measures.memory.measure.isolated", lambda _, **__: torch.no_grad())
     return allocator
 
 
@@ -149,11 +149,11 @@ def test_out_of_memory_on_the_device_is_a_record(on_cuda: FakeAllocator) -> None
 def test_on_mps_storages_give_the_peak_and_what_is_not_seen_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     devices: list[torch.device] = []
 
-    def kept(device: torch.device) -> torch.no_grad:
+    def kept(device: torch.device, **_: object) -> torch.no_grad:
         devices.append(device)
         return torch.no_grad()
 
-    monkeypatch.setattr("convbench.measures.memory.measure.random_state_kept", kept)
+    monkeypatch.setattr("convbench.measures.memory.measure.isolated", kept)
     elsewhere = subject(nn.ReLU())
     memory = measure_memory(replace(elsewhere, case=replace(elsewhere.case, device="mps")))
     assert devices == [torch.device("mps")]

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from convbench.execution.step import Step
 from convbench.measures.memory.ledger import by_module
 from convbench.measures.memory.lifetimes import called_by_autograd
 from convbench.measures.memory.result import ModuleShare
-from convbench.measures.memory.step import Step
 from convbench.measures.memory.trace import Trace, trace
 
 

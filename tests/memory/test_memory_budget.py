@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import resource
 from dataclasses import replace
-from pathlib import Path
 
-import psutil
 import pytest
 import torch
 from torch import Tensor, nn
 
 from convbench.case import Case
 from convbench.errors import OutOfMemory
-from convbench.measures.memory import budget, measure_memory
+from convbench.execution import headroom
+from convbench.execution.out_of_memory import is_out_of_memory
+from convbench.measures.memory import measure_memory
 from convbench.target.blueprint import Subject
 
 MIB = 2**20
@@ -27,8 +27,8 @@ def subject(module: nn.Module, size: int = 64, **case: str) -> Subject:
 def test_what_does_not_fit_is_traced_on_shapes_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     module = nn.Sequential(nn.Conv2d(4, 8, 3, padding=1), nn.ReLU())
     fits = measure_memory(subject(module), high_water=False)
-    monkeypatch.setattr(budget, "budget_bytes", lambda: fits.peak_bytes - 1)
-    monkeypatch.setattr(budget, "limited", lambda _: torch.no_grad())
+    monkeypatch.setattr(headroom, "budget_bytes", lambda: fits.peak_bytes - 1)
+    monkeypatch.setattr(headroom, "limited", lambda _: torch.no_grad())
     tight = measure_memory(subject(module))
     assert tight.method == "storages (meta)"
     assert "does not fit" in tight.notes[0]
@@ -40,7 +40,7 @@ def test_one_operator_that_asks_for_more_than_there_is_is_no_end(monkeypatch: py
         def forward(self, x: Tensor) -> Tensor:
             return x.reshape(-1, 1) * x.reshape(1, -1)
 
-    monkeypatch.setattr(budget, "budget_bytes", lambda: 512 * MIB)
+    monkeypatch.setattr(headroom, "budget_bytes", lambda: 512 * MIB)
     before = resource.getrlimit(resource.RLIMIT_AS)
     memory = measure_memory(subject(Huge()))
     pixels = 4 * 64 * 64
@@ -50,8 +50,8 @@ def test_one_operator_that_asks_for_more_than_there_is_is_no_end(monkeypatch: py
 
 
 def test_autocast_that_does_not_fit_is_traced_on_fake_tensors(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(budget, "budget_bytes", lambda: 10**4)
-    monkeypatch.setattr(budget, "limited", lambda _: torch.no_grad())
+    monkeypatch.setattr(headroom, "budget_bytes", lambda: 10**4)
+    monkeypatch.setattr(headroom, "limited", lambda _: torch.no_grad())
     memory = measure_memory(subject(nn.Conv2d(4, 8, 1, bias=False), autocast="bfloat16"))
     assert memory.method == "storages (fake)"
     pixels = 64 * 64
@@ -63,8 +63,8 @@ def test_what_neither_fits_nor_runs_on_shapes_is_out_of_memory(monkeypatch: pyte
         def forward(self, x: Tensor) -> Tensor:
             return x.repeat(1 + int((x == 0).sum() > 0), 1, 1, 1)
 
-    monkeypatch.setattr(budget, "budget_bytes", lambda: 1000)
-    monkeypatch.setattr(budget, "limited", lambda _: torch.no_grad())
+    monkeypatch.setattr(headroom, "budget_bytes", lambda: 1000)
+    monkeypatch.setattr(headroom, "limited", lambda _: torch.no_grad())
     with pytest.raises(OutOfMemory, match=r"does not fit into 1000 bytes.*shapes alone.*--size"):
         measure_memory(subject(Counting()))
 
@@ -76,20 +76,6 @@ def test_other_errors_pass_through() -> None:
 
     with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
         measure_memory(subject(Broken()))
-
-
-def test_the_container_limits_the_budget(tmp_path: Path) -> None:
-    whole = budget.budget_bytes(tmp_path)
-    assert 0 < whole < psutil.virtual_memory().total
-    (tmp_path / "memory.max").write_text("1000\n")
-    (tmp_path / "memory.current").write_text("600\n")
-    assert budget.budget_bytes(tmp_path) == 320
-    (tmp_path / "memory.max").write_text("max\n")
-    assert budget.budget_bytes(tmp_path) > 320
-    (tmp_path / "memory").mkdir()
-    (tmp_path / "memory/memory.limit_in_bytes").write_text("500")
-    (tmp_path / "memory/memory.usage_in_bytes").write_text("900")
-    assert budget.budget_bytes(tmp_path) == 0
 
 
 @pytest.mark.parametrize(
@@ -104,4 +90,4 @@ def test_the_container_limits_the_budget(tmp_path: Path) -> None:
     ],
 )
 def test_out_of_memory_is_told_from_other_errors(error: Exception, expected: bool) -> None:
-    assert budget.is_out_of_memory(error) is expected
+    assert is_out_of_memory(error) is expected

@@ -15,10 +15,14 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.measures.memory.isolation import Copier, MetaCopier, shapes_alone
-from convbench.measures.memory.step import Step
+from convbench.execution.clone import clone, cloning
+from convbench.execution.step import Step
+from convbench.execution.tensors import How
+from convbench.measures.memory import measure_memory
 from convbench.measures.memory.trace import Trace, trace
+from convbench.target.blueprint import Subject
 
 PIXELS = 16  # of the 4×4 maps below
 FLOAT = 4
@@ -39,12 +43,11 @@ class Lambda(nn.Module):
 def follow(module: nn.Module, *args: Tensor, mode: str = "inference", **kwargs: Any) -> Trace:
     """Trace ``module`` on real copies, and see that shapes alone give the same."""
     traces = []
-    for copier in (Copier(), MetaCopier()):
-        copied_args, copied_kwargs = copier.arguments((args, kwargs))
-        step = Step(copier.module(module), copied_args, copied_kwargs, mode)
-        for tensor in step.inputs if mode == "training" else []:
-            tensor.requires_grad_(tensor.is_floating_point())
-        traces.append(trace(step))
+    ways: tuple[How, ...] = ("real", "meta")
+    for how in ways:
+        with cloning(how) as cloner:
+            step = Step(cloner.module(module), *cloner.arguments((args, kwargs)), mode)
+            traces.append(trace(step.ask_for_input_gradients() if mode == "training" else step))
     assert traces[0] == traces[1]
     return traces[0]
 
@@ -246,7 +249,7 @@ def test_shared_weights_count_once_and_tensors_without_a_name_count() -> None:
 
 def test_an_lstm_runs_on_copies_of_its_own_weights() -> None:
     lstm = nn.LSTM(3, 5)
-    copied = Copier().module(lstm)
+    copied = clone(lstm)
     found = trace(Step(copied, (torch.randn(2, 1, 3),)))
     assert found.weights_bytes == FLOAT * sum(parameter.numel() for parameter in lstm.parameters())
     own = {id(parameter) for parameter in copied.parameters()}
@@ -290,7 +293,9 @@ def test_arrays_from_elsewhere_count_from_their_first_use() -> None:
 def test_compiled_parts_are_traced_eagerly() -> None:
     module = chain()
     plain = follow(module, maps(2))
-    compiled = trace(Step(Copier().module(nn.Sequential(torch.compile(module))), (maps(2),)))
+    case = Case("nothing", shapes=((1, 2, 4, 4),))
+    wrapped = nn.Sequential(torch.compile(module))
+    compiled = measure_memory(Subject(case, "x", "block", {}, wrapped, (maps(2),)), high_water=False)
     assert compiled.peak_bytes == plain.peak_bytes
     assert compiled.notes == ("compiled modules were traced eagerly",)
 
@@ -306,9 +311,9 @@ def test_an_operator_of_higher_order_is_one_operator() -> None:
 
 def test_autocast_casts_fake_tensors_as_it_casts_real_ones() -> None:
     module, x = chain(), maps(2)
-    with shapes_alone(autocast=True) as copier:
-        fake = trace(Step(copier.module(module), copier.arguments((x,)), autocast=torch.bfloat16))
-    real = trace(Step(Copier().module(module), (x,), autocast=torch.bfloat16))
+    with cloning("fake") as cloner:
+        fake = trace(Step(cloner.module(module), cloner.arguments((x,)), autocast=torch.bfloat16))
+    real = trace(Step(clone(module), (x,), autocast=torch.bfloat16))
     assert replace(fake, timeline=()) == replace(real, timeline=())  # the casts of one conv change places
     assert "bfloat16" in {tensor.dtype for tensor in real.alive}
 

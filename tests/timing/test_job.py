@@ -145,7 +145,7 @@ def test_targets_that_memory_has_no_room_for_are_put_off(monkeypatch: pytest.Mon
         def of(cls, device: str) -> Full:
             return cls()
 
-    monkeypatch.setattr(job, "Room", Full)
+    monkeypatch.setattr(job, "Headroom", Full)
     timing = run(order(case(), case(size=7), case(size=8), case(size=9)))
     assert set(timing.targets) == {0, 1}
     assert timing.deferred == (2, 3)

@@ -11,14 +11,15 @@ import torch
 from torch import nn
 
 from convbench.errors import EmptyMapError, ShapeError
+from convbench.execution.guard import isolated
 from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.interval import Labels, assess, pooled_weights, precise_enough
 from convbench.measures.erf.metrics import Ruler, Sums
 from convbench.measures.erf.replknet import replknet_figures
 from convbench.measures.erf.result import Box, Erf, Floats
 from convbench.measures.erf.samples import GroupedMaps, draw
+from convbench.measures.erf.scales import zero_weights
 from convbench.measures.erf.settings import ErfSettings
-from convbench.measures.erf.shadow import zero_weights
 from convbench.measures.erf.target import Target
 from convbench.measures.erf.view import View, look
 
@@ -179,16 +180,9 @@ def _why_empty(module: nn.Module) -> str:
 
 @contextmanager
 def _undisturbed(device: torch.device) -> Iterator[None]:
-    """Keep the random state, and compute float32 as float32 (a GPU would round to TF32)."""
-    is_cuda = device.type == "cuda"
-    precision, cudnn_tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
-    with torch.random.fork_rng(devices=[device] if is_cuda else []):
-        try:
-            if is_cuda:
-                torch.set_float32_matmul_precision("highest")
-                torch.backends.cudnn.allow_tf32 = False
-            yield
-        finally:
-            if is_cuda:
-                torch.set_float32_matmul_precision(precision)
-                torch.backends.cudnn.allow_tf32 = cudnn_tf32
+    """Keep everything around the module as it is, and compute float32 as float32 (a GPU would round to TF32)."""
+    with isolated(device, fast_attention=True):
+        if device.type == "cuda":
+            torch.set_float32_matmul_precision("highest")
+            torch.backends.cudnn.allow_tf32 = False
+        yield

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from convbench.errors import MeasurementError, TargetError
+from convbench.execution.out_of_memory import is_out_of_memory
 from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.gradient import contribution
 from convbench.measures.erf.interval import Labels, pooled_weights
@@ -110,9 +111,11 @@ def draw(target: Target, view: View, initialisation: int, samples: Sequence[int]
 def _gradient(target: Target, view: View, x: Tensor, weights: Tensor) -> Tensor:
     try:
         return view.evaluator.gradient(x, weights)
-    except (FieldOutgrown, torch.OutOfMemoryError):
+    except FieldOutgrown:
         raise
     except Exception as error:  # the module is the user's own
+        if is_out_of_memory(error) or isinstance(error, MeasurementError):
+            raise
         raise TargetError(
             f"the target fails on an input {(len(x), *target.input_shape)}: {type(error).__name__}: {error}"
         ) from error

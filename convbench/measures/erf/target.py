@@ -8,9 +8,12 @@ from dataclasses import dataclass
 import torch
 from torch import nn
 
+from convbench.execution.clone import clone
 from convbench.execution.device import torch_dtype
+from convbench.execution.dtypes import converted, floating_dtypes
+from convbench.execution.tensors import registered_tensors
+from convbench.measures.erf.scales import raise_scales, untrained_scales
 from convbench.measures.erf.settings import ErfSettings
-from convbench.measures.erf.shadow import raise_scales, shadow, untrained_scales
 
 NOTHING_TO_RAISE = "no untrained layer scale to raise"
 
@@ -60,18 +63,20 @@ class Target:
         return self._placed(module), warnings
 
     def _placed(self, module: nn.Module) -> nn.Module:
-        """The module on the device in the dtype; a shadow's parameters are its own, so that the original stays."""
-        wanted = (self.device, self.dtype)
-        if all((tensor.device, tensor.dtype) == wanted for tensor in (*module.parameters(), *module.buffers())):
+        """The clone on the device in the dtype; one of several floating dtypes keeps them."""
+        dtypes = floating_dtypes(module)
+        dtype = self.dtype if len(dtypes) == 1 and dtypes[0] != self.dtype else None
+        if dtype is None and all(tensor.device == self.device for tensor in registered_tensors(module)):
             return module
-        return module.to(device=self.device, dtype=self.dtype)
+        return converted(module, dtype, self.device)
 
     def _copy(self, number: int) -> nn.Module:
+        """A clone that evaluates, over the same weights, which ask for no gradient."""
         if isinstance(self.build, nn.Module):
-            return shadow(self.build)
+            return clone(self.build, "frozen").eval()
         seed = self.settings.seed + number
         torch.manual_seed(seed)
-        return shadow(self.build(seed))
+        return clone(self.build(seed), "frozen").eval()
 
     def _scale(self, module: nn.Module) -> list[str]:
         value = self.settings.layer_scale

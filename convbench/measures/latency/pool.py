@@ -73,7 +73,6 @@ class Pool:
 
 
 def _room() -> int:
-    import psutil
+    from convbench.execution.headroom import available_bytes
 
-    available = int(psutil.virtual_memory().available)
-    return max(1, min(_WAITING_AT_MOST, available // (2 * _WAITING_BYTES)))
+    return max(1, min(_WAITING_AT_MOST, available_bytes() // (2 * _WAITING_BYTES)))

@@ -97,7 +97,6 @@ def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) 
     """
     import torch
 
-    from convbench.measures.memory.step import step_of
     from convbench.target.blueprint import make_subject
 
     case = Case.from_json(request["case"])
@@ -106,7 +105,7 @@ def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) 
     subject = make_subject(case)
     if fingerprint(subject) != request["fingerprint"]:
         raise MeasurementError("a fresh process builds another module or input from this case")
-    step = step_of(subject, subject.module, subject.args, {})
+    step = subject.step()
     step.run()  # the first call also sets libraries up and loads their code
     step.clear_gradients()
     gc.collect()

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from convbench.measures.memory.attribution import running_node
+from convbench.execution.modules import running_node
 from convbench.measures.memory.result import EXISTING, WEIGHTS, LiveTensor, MemoryEvent, ModuleShare, Phase
 
 Attribution = Callable[[], str]

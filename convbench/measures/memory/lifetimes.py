@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from convbench.measures.cost.inference import infer
 from convbench.measures.memory.ledger import StorageLedger
 from convbench.measures.memory.result import EXISTING
 
@@ -50,7 +51,7 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 return result
         name = _operator_name(func)
         self._ledger.see(_tensors((args, kwargs)), EXISTING)
-        result = func(*args, **kwargs)
+        result = self._result(func, args, kwargs)
         if func is torch.ops.aten.add.Tensor and called_by_autograd(sys._getframe().f_back):
             self._ledger.accumulate(result, _tensors(args), name)
         else:
@@ -60,6 +61,18 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         elif func._schema.is_mutable:
             self._ledger.see(_tensors((args, kwargs)), name)
         return result
+
+    @staticmethod
+    def _result(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        """What the operator gives; on shapes alone what it gives on a device, where torch's meta kernel differs.
+
+        That gives a contiguous result of a channels_last convolution, and statistics where a kernel keeps none.
+        """
+        if isinstance(func, torch._ops.OpOverload) and any(tensor.is_meta for tensor in _tensors((args, kwargs))):
+            inferred = infer(func._schema.name, args, kwargs)
+            if inferred is not None:
+                return inferred
+        return func(*args, **kwargs)
 
 
 def called_by_autograd(caller: FrameType | None) -> bool:

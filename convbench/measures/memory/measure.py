@@ -3,25 +3,23 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 from dataclasses import replace
 
 import torch
 
 from convbench.errors import ConvbenchError, OutOfMemory
-from convbench.measures.memory import budget
+from convbench.execution import headroom
+from convbench.execution.clone import cloning
+from convbench.execution.guard import isolated
+from convbench.execution.out_of_memory import is_out_of_memory
+from convbench.execution.tensors import How
 from convbench.measures.memory.accelerator import allocator_of, allocator_peak
 from convbench.measures.memory.high_water import high_water_growth
-from convbench.measures.memory.isolation import Copier, random_state_kept, real_copies, shapes_alone
 from convbench.measures.memory.ledger import by_module
 from convbench.measures.memory.result import WEIGHTS, Memory, Method
-from convbench.measures.memory.step import Step, step_of
 from convbench.measures.memory.trace import Trace, trace
 from convbench.target.blueprint import Subject
 from convbench.workers.process import Worker
-
-Copies = Callable[[], AbstractContextManager[Copier]]
 
 _TOP_TENSORS = 10
 _RESOLUTION_BYTES = 2**18
@@ -43,45 +41,45 @@ def measure_memory(subject: Subject, *, high_water: bool = True, worker: Worker 
     training, has nothing to differentiate; what the subject's own code raises passes through.
     """
     device = torch.device(subject.case.device)
-    with random_state_kept(device):
+    with isolated(device, fast_attention=True):
         if device.type in ("cuda", "xpu"):
             return _on_accelerator(subject, device)
         if device.type == "cpu":
             return _on_cpu(subject, high_water, worker)
         if device.type == "meta":
             return _on_shapes(subject)
-        return _noted(_memory(_trace(subject, real_copies), "storages"), _NO_STATISTICS.format(device.type))
+        return _noted(_memory(_trace(subject, "real"), "storages"), _NO_STATISTICS.format(device.type))
 
 
 def _on_cpu(subject: Subject, high_water: bool, worker: Worker | None) -> Memory:
-    room = budget.budget_bytes()
+    budget = headroom.budget_bytes()
     try:
-        with budget.limited(room):
-            memory = _memory(_trace(subject, real_copies, room), "storages")
+        with headroom.limited(budget):
+            memory = _memory(_trace(subject, "real", budget), "storages")
     except Exception as error:
-        if not budget.is_out_of_memory(error):
+        if not is_out_of_memory(error):
             raise
-        return _too_large(subject, room)
+        return _too_large(subject, budget)
     if subject.case.execution == "compiled":
         return _noted(memory, _COMPILED)
     return _checked(memory, subject, worker) if high_water else memory
 
 
-def _too_large(subject: Subject, room: int) -> Memory:
+def _too_large(subject: Subject, budget: int) -> Memory:
     try:
         memory = _on_shapes(subject)
     except Exception as error:  # an operator whose result depends on values cannot run on shapes
         raise OutOfMemory(
-            f"the call does not fit into {room} bytes, four fifths of the free memory, and it cannot be traced on "
+            f"the call does not fit into {budget} bytes, four fifths of the free memory, and it cannot be traced on "
             f"shapes alone ({type(error).__name__}: {error}); take a smaller --size or --batch"
         ) from error
-    return _noted(memory, f"does not fit into the {room} bytes that are free: traced on shapes alone")
+    return _noted(memory, f"does not fit into the {budget} bytes that are free: traced on shapes alone")
 
 
 def _on_shapes(subject: Subject) -> Memory:
-    autocast = subject.autocast is not None
-    traced = _trace(subject, lambda: shapes_alone(autocast))
-    return _memory(traced, "storages (fake)" if autocast else "storages (meta)")
+    if subject.autocast is None:
+        return _memory(_trace(subject, "meta"), "storages (meta)")
+    return _memory(_trace(subject, "fake"), "storages (fake)")  # autocast does nothing on meta tensors
 
 
 def _checked(memory: Memory, subject: Subject, worker: Worker | None) -> Memory:
@@ -101,14 +99,17 @@ def _checked(memory: Memory, subject: Subject, worker: Worker | None) -> Memory:
 
 
 def _on_accelerator(subject: Subject, device: torch.device) -> Memory:
-    step = _copied_step(subject, Copier())
-    if subject.case.execution == "compiled":
-        step = replace(step, module=torch.compile(step.module))  # type: ignore[arg-type]
     try:
+        with cloning("real") as cloner:
+            step = subject.step(cloner)
+        if subject.case.execution == "compiled":
+            step = replace(step, call=torch.compile(step.module))
         peak = allocator_peak(step.run, step.clear_gradients, device, allocator_of(device))
-        del step
-        traced = _trace(subject, real_copies)
-    except torch.OutOfMemoryError as error:
+        del step, cloner
+        traced = _trace(subject, "real")
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
         raise OutOfMemory(f"{device} ran out of memory: {error}") from error
     memory = _memory(traced, "cuda" if device.type == "cuda" else "xpu")
     total = memory.weights_bytes + memory.input_bytes + peak.growth_bytes
@@ -122,21 +123,20 @@ def _on_accelerator(subject: Subject, device: torch.device) -> Memory:
     )
 
 
-def _trace(subject: Subject, copies: Copies, limit_bytes: int | None = None) -> Trace:
-    """Trace one call on copies; twice where the first one imported modules, for an import leaves garbage behind."""
+def _trace(subject: Subject, how: How, limit_bytes: int | None = None) -> Trace:
+    """Trace one call on clones; twice where the first one imported modules, for an import leaves garbage behind."""
     imported = len(sys.modules)
-    result = _trace_once(subject, copies, limit_bytes)
-    return result if len(sys.modules) == imported else _trace_once(subject, copies, limit_bytes)
+    result = _trace_once(subject, how, limit_bytes)
+    if len(sys.modules) != imported:
+        result = _trace_once(subject, how, limit_bytes)
+    if any(type(part).__name__ == "OptimizedModule" for part in subject.module.modules()):
+        return replace(result, notes=(*result.notes, "compiled modules were traced eagerly"))
+    return result
 
 
-def _trace_once(subject: Subject, copies: Copies, limit_bytes: int | None) -> Trace:
-    with copies() as copier:
-        return trace(_copied_step(subject, copier), limit_bytes)
-
-
-def _copied_step(subject: Subject, copier: Copier) -> Step:
-    args, kwargs = copier.arguments((subject.args, dict(subject.kwargs)))
-    return step_of(subject, copier.module(subject.module), args, kwargs)
+def _trace_once(subject: Subject, how: How, limit_bytes: int | None) -> Trace:
+    with cloning(how) as cloner:
+        return trace(subject.step(cloner), limit_bytes)
 
 
 def _memory(traced: Trace, method: Method) -> Memory:

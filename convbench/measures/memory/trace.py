@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import gc
 import sys
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from convbench.measures.memory.attribution import RunningModules
-from convbench.measures.memory.isolation import held_tensors
+from convbench.execution.guard import uncollected
+from convbench.execution.modules import ModuleTree
+from convbench.execution.step import Step
+from convbench.execution.tensors import held_tensors, tensors_in
 from convbench.measures.memory.ledger import StorageLedger
 from convbench.measures.memory.lifetimes import LifetimeMode
 from convbench.measures.memory.result import INPUT, WEIGHTS, LiveTensor, MemoryEvent
-from convbench.measures.memory.step import Step
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ class Trace:
 
 
 def trace(step: Step, limit_bytes: int | None = None) -> Trace:
-    """Run ``step`` once and follow every storage. The module must be a throw-away copy with cleared gradients.
+    """Run ``step`` once and follow every storage. The module must be a throw-away clone.
 
     limit_bytes: MemoryError once more than this is alive.
     """
     tracer = _Tracer(step, limit_bytes)
-    with _garbage_kept_out():
+    with uncollected():
         return tracer.run()
 
 
@@ -52,19 +53,22 @@ class _Tracer:
         device = next((tensor.device.type for tensor in step.inputs), "cpu")
         # A scalar on the host is no memory of the accelerator; meta tensors stand for a device's and a host's alike.
         only = device if device not in ("cpu", "meta") else None
-        self._ledger = StorageLedger(RunningModules(step.module).current, only, limit_bytes)
+        self._tree = ModuleTree(step.module)
+        self._ledger = StorageLedger(lambda: self._tree.running().path, only, limit_bytes)
         self._mode = LifetimeMode(self._ledger)
         self._output_bytes = 0
         self._saved_bytes: int | None = None
 
     def run(self) -> Trace:
         ledger, step = self._ledger, self._step
+        step.clear_gradients()
         weights_bytes = ledger.hold(held_tensors(step.module), WEIGHTS)
         input_bytes = ledger.hold(step.inputs, INPUT)
         ledger.begin("forward")
+        saving = torch.autograd.graph.saved_tensors_hooks(self._save, _same)
         try:
-            with _uncompiled(), torch.autograd.graph.saved_tensors_hooks(self._save, _same), self._mode:
-                step.run(forward_done=self._forward_done)
+            with _uncompiled(), saving, self._tree.following(), self._mode:
+                step.run(self._forward_done)
             gradients = ledger.bytes_of(step.gradients()) if step.mode == "training" else None
         finally:
             ledger.close()
@@ -87,9 +91,11 @@ class _Tracer:
         self._ledger.save(tensor)
         return tensor
 
-    def _forward_done(self, outputs: list[Tensor]) -> None:
+    def _forward_done(self, outputs: Sequence[Tensor]) -> None:
         self._output_bytes = self._ledger.bytes_of(outputs)
-        if self._step.mode != "inference":
+        if self._step.records_gradients:
+            for tensor in kept_by_contexts(outputs):
+                self._ledger.save(tensor)
             self._saved_bytes = self._ledger.saved_bytes()
         if self._step.mode == "training":
             self._ledger.begin("backward")
@@ -97,10 +103,21 @@ class _Tracer:
     def _notes(self) -> Iterator[str]:
         if self._ledger.opaque:
             yield f"tensors without a storage were not counted; they come from {', '.join(sorted(self._ledger.opaque))}"
-        if any(type(part).__name__ == "OptimizedModule" for part in self._step.module.modules()):
-            yield "compiled modules were traced eagerly"
         if self._mode.units:
             yield f"what {', '.join(sorted(self._mode.units))} allocates inside was not seen"
+
+
+def kept_by_contexts(outputs: Sequence[Tensor]) -> Iterator[Tensor]:
+    """Tensors that an autograd function keeps for backward as attributes of its context, past ``save_for_backward``."""
+    waiting: list[Any] = [output.grad_fn for output in outputs if output.grad_fn is not None]
+    seen = set(waiting)
+    while waiting:
+        node = waiting.pop()
+        yield from tensors_in(list(getattr(node, "__dict__", {}).values()))  # nodes of torch's own have none
+        for following, _ in node.next_functions:
+            if following is not None and following not in seen:
+                seen.add(following)
+                waiting.append(following)
 
 
 def _same(tensor: Tensor) -> Tensor:
@@ -112,15 +129,3 @@ def _uncompiled() -> AbstractContextManager[object]:
     if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and there is no need to import it
         return nullcontext()
     return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
-
-
-@contextmanager
-def _garbage_kept_out() -> Iterator[None]:
-    """Keep the garbage collector from freeing cycles at a time that depends on what else the process did."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()

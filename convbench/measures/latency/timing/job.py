@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from convbench.case import Case
-from convbench.execution.headroom import Room
+from convbench.execution.headroom import Headroom
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import collector_off, fault_cost_ns
 from convbench.measures.latency.timing.gpu import Watch
@@ -61,7 +61,7 @@ class _Timing:
         self.fault_cost_ns = fault_cost_ns()
         self.watch = Watch.of(device)
         with collector_off():
-            self._bring_up(Room.of(device))
+            self._bring_up(Headroom.of(device))
             started = perf_counter_ns()
             self._warm_up()
             self.rounds = Rounds(self._lanes(), np.random.default_rng(order.seed), self._witness())
@@ -70,18 +70,18 @@ class _Timing:
         self.beacon.mark(NOBODY)
         return timing
 
-    def _bring_up(self, room: Room) -> None:
+    def _bring_up(self, headroom: Headroom) -> None:
         """Build everyone that memory has room for; without the first and its control there is nothing to tell."""
         first = next(iter(self.order.cases))
         for owner in self._building_order(first):
-            short = not room.fits_another
+            short = not headroom.fits_another
             if owner == CONTROL and (short or first in self.lost):
                 continue
             if short and owner not in (first, CONTROL) and len(self.present) > 2:
                 self.deferred.append(owner)
                 continue
             self._enlist(owner, self.order.cases[first if owner == CONTROL else owner])
-            room.settle()
+            headroom.settle()
 
     def _building_order(self, first: int) -> list[int]:
         """The first, its control, the others; or any order: what is built first lies elsewhere in memory than the rest,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 
-import torch
-
 from convbench.case import Case
 from convbench.errors import ConvbenchError
+from convbench.execution.out_of_memory import is_out_of_memory
 from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock
 from convbench.measures.latency.timing.calls import Guard, make_call
 from convbench.measures.latency.timing.clock import Call, Clock
@@ -89,10 +88,7 @@ def repeats(clock: Clock, warmed: WarmUp) -> int:
 def failure(error: Exception) -> tuple[Status, str]:
     """The status of a target whose own code raised ``error``, and the reason in one line."""
     text = str(error) if isinstance(error, ConvbenchError) else f"{type(error).__name__}: {_short(error)}"
-    out_of_memory = isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and ("can't allocate memory" in str(error) or "out of memory" in str(error))
-    )
-    return ("oom" if out_of_memory else "error"), text
+    return ("oom" if is_out_of_memory(error) else "error"), text
 
 
 def _recorded(participant: Participant, case: Case) -> tuple[str, ...]:
