@@ -26,7 +26,8 @@ def converted(module: nn.Module, dtype: torch.dtype | None, device: str | torch.
             return tensor.to(device)
         return tensor.to(device, wanted)
 
-    return module._apply(convert)
+    applied: nn.Module = module._apply(convert)  # type: ignore[no-untyped-call]
+    return applied
 
 
 def floating_dtypes(module: nn.Module) -> tuple[torch.dtype, ...]:
