@@ -71,13 +71,13 @@ def ask_each(
                     worker.prepare(request["do"])
                     worker.wait_ready(_START_S)
                 value = worker.run(request, timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message)
+                answer = Answer(request, value)
             except ConvbenchError as error:
-                if worker is not None and not worker.alive:
-                    worker.close()
-                    worker = None
-                yield Answer(request, failure=Failure.of(error))
-            else:
-                yield Answer(request, value)
+                answer = Answer(request, failure=Failure.of(error))
+            if worker is not None and not worker.alive:
+                worker.close()
+                worker = None
+            yield answer
     finally:
         if worker is not None:
             worker.close()

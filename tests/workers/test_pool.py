@@ -46,3 +46,9 @@ def test_a_reason_is_brief_and_printable() -> None:
     assert brief("a\n\nb\tc\x1b[2J\udce9") == "a\nb\\tc\\x1b[2J\\udce9"
     assert brief("1\n2\n3\n4") == "1\n2\n3 …"
     assert len(brief("é" * 5_000_000)) == 500
+
+
+def test_a_worker_in_which_a_thread_goes_on_is_replaced() -> None:
+    echo = {"do": "worker_jobs:echo", "say": ""}
+    before, _, after = ask_each([echo, {"do": "awkward_jobs:run", "how": "leaves_a_thread"}, echo])
+    assert before.value["pid"] != after.value["pid"]
