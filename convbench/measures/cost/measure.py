@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
+from convbench.execution.attention import attention_as_on
 from convbench.execution.clone import cloning
 from convbench.execution.guard import isolated, uncollected
 from convbench.execution.modules import ModuleTree
@@ -131,6 +132,7 @@ def _count(request: _Request, method: Method, reason: str | None) -> Cost:
     with ExitStack() as stack:
         if method == "meta":
             stack.enter_context(uncollected())
+            stack.enter_context(attention_as_on(request.device_type))
         # Tensors that are no weights keep their values: tables that shapes depend on are among them.
         cloner = stack.enter_context(cloning(method, values=True))
         module = cloner.module(request.module)

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from convbench.execution.attention import attention_as_on
 from convbench.execution.guard import uncollected
 from convbench.execution.modules import ModuleTree
 from convbench.execution.step import Step
@@ -67,7 +68,7 @@ class _Tracer:
         ledger.begin("forward")
         saving = torch.autograd.graph.saved_tensors_hooks(self._save, _same)
         try:
-            with _uncompiled(), saving, self._tree.following(), self._mode:
+            with _uncompiled(), attention_as_on("cpu"), saving, self._tree.following(), self._mode:
                 step.run(self._forward_done)
             gradients = ledger.bytes_of(step.gradients()) if step.mode == "training" else None
         finally:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from convbench.measures.cost.inference import normalization, structured
+from convbench.measures.cost.inference import attention, normalization, structured
 from convbench.measures.cost.inference.layouts import Result
 from convbench.measures.cost.inference.pointwise import POINTWISE, first_tensor, pointwise, pointwise_in_place, where
 
@@ -31,7 +31,9 @@ _OVERWRITES = frozenset(
 )
 
 
-_INFERENCES: dict[str, Callable[..., Result]] = {**normalization.INFERENCES, **structured.INFERENCES, "where": where}
+_INFERENCES: dict[str, Callable[..., Result]] = {
+    **normalization.INFERENCES, **structured.INFERENCES, **attention.INFERENCES, "where": where,
+}  # fmt: skip
 
 
 def infer(name: str, args: Sequence[object], kwargs: Mapping[str, object]) -> Result:
