@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
+from convbench.execution.as_written import as_written
 from convbench.execution.attention import attention_as_on
 from convbench.execution.clone import cloning
 from convbench.execution.guard import isolated, uncollected
@@ -130,6 +131,7 @@ def _methods(request: _Request) -> list[Method]:
 
 def _count(request: _Request, method: Method, reason: str | None) -> Cost:
     with ExitStack() as stack:
+        stack.enter_context(as_written())
         if method == "meta":
             stack.enter_context(uncollected())
             stack.enter_context(attention_as_on(request.device_type))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from convbench.execution.as_written import as_written
 from convbench.execution.attention import attention_as_on
 from convbench.execution.guard import uncollected
 from convbench.execution.modules import ModuleTree
@@ -68,7 +67,7 @@ class _Tracer:
         ledger.begin("forward")
         saving = torch.autograd.graph.saved_tensors_hooks(self._save, _same)
         try:
-            with _uncompiled(), attention_as_on("cpu"), saving, self._tree.following(), self._mode:
+            with as_written(), attention_as_on("cpu"), saving, self._tree.following(), self._mode:
                 step.run(self._forward_done)
             gradients = ledger.bytes_of(step.gradients()) if step.mode == "training" else None
         finally:
@@ -123,10 +122,3 @@ def kept_by_contexts(outputs: Sequence[Tensor]) -> Iterator[Tensor]:
 
 def _same(tensor: Tensor) -> Tensor:
     return tensor
-
-
-def _uncompiled() -> AbstractContextManager[object]:
-    """Run compiled functions eagerly: compiled ones allocate where no dispatch mode sees it."""
-    if "torch._dynamo" not in sys.modules:  # then nothing is compiled, and there is no need to import it
-        return nullcontext()
-    return torch.compiler.set_stance("force_eager")  # type: ignore[no-any-return]
