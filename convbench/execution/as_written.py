@@ -21,14 +21,15 @@ def as_written() -> Iterator[None]:
     """Compiled functions run eagerly, control flow through its bodies."""
     # Functions that were compiled before; if nothing was, there is no need to import the compiler.
     earlier = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
-    compiling, calling = torch.compile, HigherOrderOperator.__call__
+    compiling: Any = torch.compile
+    calling: Any = HigherOrderOperator.__call__
 
     def call(operator: HigherOrderOperator, /, *args: Any, **kwargs: Any) -> Any:
-        body = _BODIES.get(operator.name())
+        body = _BODIES.get(operator.name())  # type: ignore[no-untyped-call]
         return body(operator, *args, **kwargs) if body is not None else calling(operator, *args, **kwargs)
 
-    torch.compile = _uncompiled  # type: ignore[assignment]
-    HigherOrderOperator.__call__ = call  # type: ignore[method-assign, assignment]
+    torch.compile = _uncompiled
+    HigherOrderOperator.__call__ = call  # type: ignore[method-assign]
     try:
         with earlier:
             yield

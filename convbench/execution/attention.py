@@ -6,7 +6,7 @@ Here the device's own choice among the kernels is asked for, by tensors of the s
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import torch
@@ -29,8 +29,9 @@ def attention_as_on(device_type: str) -> Iterator[None]:
         is_causal: bool = False, *, scale: float | None = None, enable_gqa: bool = False,
     ) -> Tensor:  # fmt: skip
         with torch._C._DisableTorchDispatch():  # the question is no part of what a mode above counts
+            choose: Callable[..., int] = torch._fused_sdp_choice
             asked = [None if x is None else _stand_in(x, device_type) for x in (query, key, value, attn_mask)]
-            chosen = torch._fused_sdp_choice(*asked, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
+            chosen = choose(*asked, dropout_p, is_causal, scale=scale, enable_gqa=enable_gqa)
         mask = _added_mask(attn_mask, query.dtype)
         if chosen == SDPBackend.MATH.value:
             return _first(
@@ -46,12 +47,12 @@ def attention_as_on(device_type: str) -> Iterator[None]:
             )
         return _on_cuda(chosen, query, key, value, mask, dropout_p, is_causal, scale)
 
-    library = torch.library.Library("aten", "IMPL")
-    library.impl(_OPERATOR, attention, _KEY)
+    library = torch.library.Library("aten", "IMPL")  # type: ignore[no-untyped-call]
+    library.impl(_OPERATOR, attention, _KEY)  # type: ignore[no-untyped-call]
     try:
         yield
     finally:
-        library._destroy()
+        library._destroy()  # type: ignore[no-untyped-call]
 
 
 def _on_cuda(
