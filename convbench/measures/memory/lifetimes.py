@@ -33,11 +33,6 @@ class LifetimeMode(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Leave torch._dynamo unimported: nothing is compiled here, and the import takes longer than most calls."""
         return False
 
-    @classmethod
-    def ignore_compile_internals(cls) -> bool:
-        """Let operators of higher order, such as ``torch.cond``, compile what they run."""
-        return True
-
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
