@@ -17,13 +17,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
-from convbench import errors
-from convbench.errors import CaseTimeout, ConvbenchError, MeasurementError, UsageError
+from convbench.errors import CaseTimeout, MeasurementError, UsageError
 from convbench.workers.guard import descendants, marked
 from convbench.workers.mailbox import Mailbox, TooLong
+from convbench.workers.protocol import CHANNEL_LOST, COMMAND_PID, described, parsed
 from convbench.workers.said import Said
 from convbench.workers.text import brief
-from convbench.workers.worker import CHANNEL_LOST, COMMAND_PID
 
 Message = Callable[[Mapping[str, Any]], None]
 
@@ -194,7 +193,7 @@ class Worker:
                 continue
             self._usable = usable and not line.get("spent", False)
             if "error" in line:
-                raise _error(line["error"])
+                raise described(line["error"])
             return line.get("result")
 
     def _read(self, timeout_s: float | None, until: float | None, deadline_s: float | None) -> dict[str, Any]:
@@ -217,15 +216,11 @@ class Worker:
 
     def _parsed(self, content: bytes) -> dict[str, Any]:
         try:
-            line = json.loads(content)
-            if not _is_line(line):
-                raise ValueError("no message")
+            return parsed(content)
         except (ValueError, RecursionError):
             self.close()
             began = brief(content[:80].decode(errors="replace"), lines=1)
             raise WorkerGarbled(f"something wrote into the pipe of the measuring process: {began!r}") from None
-        kept: dict[str, Any] = line
-        return kept
 
     def _exit_code(self) -> int:
         """Of a worker whose pipe has ended: it is ending, or the job has closed the pipe."""
@@ -268,18 +263,6 @@ def _parent_variables() -> dict[str, str]:
     }
 
 
-def _is_line(line: Any) -> bool:
-    """Whether a worker sends such lines; see `convbench.workers.worker`."""
-    if not isinstance(line, dict):
-        return False
-    if "error" in line:
-        described = line["error"]
-        return isinstance(described, dict) and all(
-            isinstance(described.get(name), str) for name in ("type", "kind", "message")
-        )
-    return isinstance(line.get("message"), dict) if "message" in line else "result" in line or "ready" in line
-
-
 def _ending(exit_code: int) -> str:
     if exit_code == CHANNEL_LOST:
         return f"lost its pipe to this one, which the code under test closed (exit code {exit_code}),"
@@ -290,16 +273,3 @@ def _ending(exit_code: int) -> str:
     with suppress(ValueError):
         return f"was killed by signal {-exit_code} ({signal.Signals(-exit_code).name})"
     return f"was killed by signal {-exit_code}"
-
-
-def _error(described: Mapping[str, str]) -> ConvbenchError:
-    """The worker's exception, as the same class where it is one of convbench's own."""
-    kind = getattr(errors, described["type"], None)
-    if not (isinstance(kind, type) and issubclass(kind, ConvbenchError)):
-        kind = MeasurementError
-    message = brief(described["message"], lines=40, characters=8000)
-    if described["kind"] != kind.__name__ and not issubclass(kind, UsageError):
-        message = f"{brief(described['kind'], lines=1, characters=100)}: {message}"
-    error = kind.__new__(kind, message)  # MissingExtraError's own arguments are spent on its message
-    error.kind = described["kind"]
-    return error

@@ -21,17 +21,11 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from typing import Any
 
-from convbench import errors
+from convbench.workers.protocol import CHANNEL_LOST, COMMAND_PID, describe, encoded
 from convbench.workers.surroundings import Surroundings
-from convbench.workers.text import text_of
 
 Send = Callable[[Mapping[str, Any]], None]
 Job = Callable[[Mapping[str, Any], Send], Any]
-
-COMMAND_PID = "CONVBENCH_COMMAND_PID"
-CHANNEL_LOST = 74  # the exit code of a worker that cannot answer any more
-
-_LONGEST_MESSAGE = 10_000
 
 
 def main() -> int:
@@ -53,7 +47,7 @@ def main() -> int:
         try:
             channel.send(**answer)
         except (TypeError, ValueError, RecursionError) as error:
-            channel.send(error=_described(error), spent=True)
+            channel.send(error=describe(error), spent=True)
     return 0
 
 
@@ -90,9 +84,8 @@ class Channel:
             waiting += chunk
 
     def send(self, **line: Any) -> None:
-        """Write one line. Raises TypeError, ValueError or RecursionError for what JSON cannot hold."""
-        # Half a surrogate pair, as in the name of a file that is not UTF-8, would stop every writer further on.
-        content = memoryview(json.dumps(line, ensure_ascii=False).encode("utf-8", "replace") + b"\n")
+        """Write one line. Raises as `encoded` does."""
+        content = memoryview(encoded(line))
         self._require(1)
         while content:
             content = content[os.write(self._out, content) :]
@@ -114,7 +107,7 @@ def _answer(line: bytes, channel: Channel) -> dict[str, Any]:
             return {"ready": request["prepare"]}
         return {"result": find_job(request["do"])(request, lambda message: channel.send(message=message))}
     except BaseException as error:  # whatever ends a job, SystemExit included, is its answer
-        return {"error": _described(error)}
+        return {"error": describe(error)}
 
 
 def find_job(name: str) -> Job:
@@ -122,18 +115,6 @@ def find_job(name: str) -> Job:
     module, _, attribute = name.partition(":")
     job: Job = getattr(importlib.import_module(module), attribute)
     return job
-
-
-def _described(error: BaseException) -> dict[str, str]:
-    """The error as data; its ``type`` is the nearest class that `convbench.errors` has."""
-    names = [base.__name__ for base in type(error).__mro__]
-    own = next((name for name in names if hasattr(errors, name)), "MeasurementError")
-    message = text_of(error, _LONGEST_MESSAGE)
-    if {"MemoryError", "OutOfMemoryError"} & set(names) or "DefaultCPUAllocator" in message:
-        own = "OutOfMemory"
-    if isinstance(error, SystemExit):
-        message = f"the code under test called exit({message})"
-    return {"type": own, "kind": names[0], "message": message}
 
 
 def _left_running() -> bool:
