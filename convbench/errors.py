@@ -74,12 +74,17 @@ class EmptyMapError(MeasurementError):
     """Nothing of the input reaches the output, so there is no receptive field to measure."""
 
 
+_LONGEST_NAME = 100
+
+
 def nearest(name: str, valid: Iterable[str]) -> str:
     """`` Did you mean 'X'?`` for the valid name closest to ``name`` (case ignored), or an empty string.
 
     >>> nearest("mfra", ["MRFA", "PyConv"])
     " Did you mean 'MRFA'?"
     """
+    if len(name) > _LONGEST_NAME:  # comparing takes the square of it
+        return ""
     by_lower = {candidate.lower(): candidate for candidate in valid}
     close = difflib.get_close_matches(name.lower(), by_lower, n=1, cutoff=0.5)
     return f" Did you mean '{by_lower[close[0]]}'?" if close else ""

@@ -111,6 +111,8 @@ def typed(value: Any, kind: type[T], place: str) -> T:
         raise UsageError(f"{place}: {f'{name}: ' if name else ''}{message[:1].lower()}{message[1:]}") from error
     except RecursionError as error:
         raise UsageError(f"{place}: nested more than {MAX_DEPTH} levels deep") from error
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{place}: holds half a character, {shown(error.object)}, which no text can") from error
 
 
 def shown(value: Any) -> str:

@@ -16,6 +16,7 @@ from importlib.metadata import EntryPoint, entry_points
 from typing import Any, Literal
 
 from convbench.errors import UnknownNameError, UsageError, nearest
+from convbench.reading import shown
 
 GROUP = "convbench.blocks"
 HOSTS = ("timm", "torchvision")
@@ -153,7 +154,9 @@ def resolve(text: str) -> Reference:
             raise UnknownNameError(_unknown(text))
         return Reference(text, "registered", entry.name, entry=entry)
     if not head or not tail:
-        raise UsageError(f"{text!r} is no reference: write NAME, file.py:Class, package.module:Class or timm:model")
+        raise UsageError(
+            f"{shown(text)} is no reference: write NAME, file.py:Class, package.module:Class or timm:model"
+        )
     if head == "saved":
         raise UsageError(f"{text!r} is no reference: a pickled module runs code when it is read; name its class")
     if head in HOSTS:
@@ -165,4 +168,4 @@ def resolve(text: str) -> Reference:
 
 def _unknown(name: str) -> str:
     hint = nearest(name, (entry.name for entry in entries().values()))
-    return f"nothing is registered as {name!r}.{hint} `convbench list` prints every name; your own: file.py:Class"
+    return f"nothing is registered as {shown(name)}.{hint} `convbench list` prints every name; your own: file.py:Class"

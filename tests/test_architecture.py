@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lazy": set(),
     "__main__": {"cli", "workers"},
     "errors": set(),
-    "registry": {"errors"},
+    "registry": {"errors", "reading"},
     "case": {"errors", "reading"},
     "statistics": {"errors"},
     "reading": {"errors"},

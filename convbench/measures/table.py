@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 from convbench.errors import UsageError, nearest
+from convbench.reading import shown
 
 if TYPE_CHECKING:
     from convbench.measures.erf import ErfSettings
@@ -34,7 +35,7 @@ def check_measures(names: Sequence[str] | None, device: str) -> tuple[Measure, .
         return possible
     for name in names:
         if name not in MEASURES:
-            raise UsageError(f"measure {name!r} is not one of {', '.join(MEASURES)}.{nearest(name, MEASURES)}")
+            raise UsageError(f"measure {shown(name)} is not one of {', '.join(MEASURES)}.{nearest(name, MEASURES)}")
         if name not in possible:
             raise UsageError(
                 f"measure {name!r} cannot be taken on {device}, where nothing is computed; use --device cpu"

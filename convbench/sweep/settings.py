@@ -8,6 +8,7 @@ from typing import Any
 
 from convbench.case import literal
 from convbench.errors import UsageError, nearest
+from convbench.reading import shown
 
 KeyPath = tuple[str, ...]
 Place = tuple[str | int, ...]
@@ -105,7 +106,7 @@ def settings_from_flags(texts: Mapping[str, Sequence[str]], options: Sequence[st
     for pair in options:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip().isidentifier():
-            raise UsageError(f"-p {pair!r}: write key=value, such as -p kernel_size=7,11 or -p kernels=[3,5]")
+            raise UsageError(f"-p {shown(pair)}: write key=value, such as -p kernel_size=7,11 or -p kernels=[3,5]")
         path = ("options", name.strip())
         before = found[path].value if path in found else []
         found[path] = Given([*before, *_option_values(text.strip())], f"-p {name.strip()}")
@@ -123,9 +124,9 @@ def _flatten(content: Mapping[str, Any], where: Where) -> Iterator[tuple[KeyPath
         if key is None:
             hint = nearest(name, [*_KEYS, "options", "grid"])
             valid = ", ".join([*(known.name for known in KEYS), "options", "grid"])
-            raise UsageError(f"{place}: no study has the key {name!r}.{hint} Keys: {valid}")
+            raise UsageError(f"{place}: no study has the key {shown(name)}.{hint} Keys: {valid}")
         if key.name in seen:
-            raise UsageError(f"{place}: {name!r} says the same as {seen[key.name]!r}: write one of them")
+            raise UsageError(f"{place}: {shown(name)} says the same as {seen[key.name]!r}: write one of them")
         seen[key.name] = name
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
@@ -160,7 +161,7 @@ def _checked(value: Any, key: Key, place: str) -> Any:
         return ",".join(map(str, value))
     accepted = (int, float) if key.kind is float else key.kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and key.kind is not bool):
-        raise UsageError(f"{place}: must be {_WORDS[key.kind]}, got {value!r}")
+        raise UsageError(f"{place}: must be {_WORDS[key.kind]}, got {shown(value)}")
     return value
 
 
@@ -169,12 +170,12 @@ def _from_text(text: str, kind: type, flag: str) -> Any:
         return text
     if kind is bool:
         if text.lower() not in ("true", "false"):
-            raise UsageError(f"{flag}: must be true or false, got {text!r}")
+            raise UsageError(f"{flag}: must be true or false, got {shown(text)}")
         return text.lower() == "true"
     try:
         return kind(text)
     except ValueError:
-        raise UsageError(f"{flag}: must be {_WORDS[kind]}, got {text!r}") from None
+        raise UsageError(f"{flag}: must be {_WORDS[kind]}, got {shown(text)}") from None
 
 
 def _option_values(text: str) -> list[Any]:

@@ -29,6 +29,7 @@ from typing import Any
 from convbench.case import Case, parse_shape
 from convbench.errors import UsageError, nearest
 from convbench.measures.table import Measure, check_measures
+from convbench.reading import shown
 from convbench.registry import HOSTS, entries, resolve, select
 from convbench.sweep.settings import KEYS, Given, Key, Settings
 from convbench.sweep.task import Task, make_task
@@ -166,7 +167,7 @@ def _require_known_owners(grids: Sequence[Settings]) -> None:
     for path, given in ((path, given) for grid in grids for path, given in grid.items()):
         if len(path) == 3 and path[1].lower() not in map(str.lower, targets):
             raise UsageError(
-                f"{given.where}: options of {path[1]!r}, which is not among the targets.{nearest(path[1], targets)} "
+                f"{given.where}: options of {shown(path[1])}, which is not among the targets.{nearest(path[1], targets)} "
                 f"They are: {', '.join(targets)}"
             )
 
@@ -211,7 +212,7 @@ def _latency(settings: Settings) -> tuple[tuple[str, Any], ...]:
     metric = settings.get(("metric",))
     if metric is not None:
         if metric.value not in ("time", "instructions"):
-            raise UsageError(f"{metric.where}: must be time or instructions, got {metric.value!r}")
+            raise UsageError(f"{metric.where}: must be time or instructions, got {shown(metric.value)}")
         fields["metric"] = metric.value
     if ("force_threads",) in settings and settings[("force_threads",)].value:
         fields["force_threads"] = True
@@ -223,7 +224,7 @@ def _positive(settings: Settings, name: str) -> float | None:
     if given is None:
         return None
     if given.value <= 0:
-        raise UsageError(f"{given.where}: must be more than zero, got {given.value!r}")
+        raise UsageError(f"{given.where}: must be more than zero, got {shown(given.value)}")
     return float(given.value)
 
 

@@ -33,7 +33,7 @@ def settings_from_file(path: Path) -> list[Settings]:
 
     def where(place: Place) -> str:
         known = next((place[:end] for end in range(len(place), 0, -1) if place[:end] in lines), None)
-        name = ".".join(part for part in place if isinstance(part, str) and part != "grid") or "grid"
+        name = ".".join(part[:60] for part in place if isinstance(part, str) and part != "grid") or "grid"
         return f"{path}, {name}" if known is None else f"{path}, line {lines[known]}, {name}"
 
     grids = settings_from(content, where)

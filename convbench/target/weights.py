@@ -66,7 +66,7 @@ def _why_not_read(path: Path, error: Exception) -> str:
         return "is cut short: its archive has no end; fetch it again"
     beyond = re.search(r"GLOBAL (\S+)", str(error)) or re.search("Unsupported (?:class|global)", str(error))
     if isinstance(error, pickle.UnpicklingError) and beyond:
-        named = f" ({beyond.group(1)})" if beyond.groups() else ""
+        named = f" ({beyond.group(1)[:100]})" if beyond.groups() else ""
         return (
             f"holds more than weights{named}, and loading it could run code: where you trust it, load it yourself, "
             "torch.save its state_dict() alone, and give that file"
@@ -122,7 +122,7 @@ def _tensors(content: Any, path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} holds a {type(content).__name__}, not a state dict")
     tensors = {key: value for key, value in content.items() if isinstance(key, str) and isinstance(value, Tensor)}
     if not tensors:
-        keys = ", ".join(map(str, list(content)[:_SHOWN])) or "none"
+        keys = ", ".join(str(key)[:60] for key in list(content)[:_SHOWN]) or "none"
         raise WeightsError(f"{path} holds no tensors by name; its keys: {keys}")
     return {key: value for key, value in tensors.items() if not key.endswith(_COUNTERS)}
 
@@ -166,5 +166,5 @@ def _misfits(message: str) -> dict[str, str]:
 def _named(what: str, keys: list[str]) -> str:
     if not keys:
         return ""
-    shown = ", ".join(keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")
+    shown = ", ".join(key[:200] for key in keys[:_SHOWN]) + (", …" if len(keys) > _SHOWN else "")
     return f"{len(keys)} {'key' if len(keys) == 1 else 'keys'} {what} ({shown})"
