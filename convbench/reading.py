@@ -20,7 +20,7 @@ MAX_BYTES = 2**30
 """Of a file, and of what is packed in it."""
 MAX_ROWS = 10**7
 MAX_DEPTH = 40
-_SHOWN = 60
+_SHOWN, _LONGEST = 60, 300
 
 
 def read_bytes(path: Path) -> bytes:
@@ -108,7 +108,8 @@ def typed(value: Any, kind: type[T], place: str) -> T:
     except msgspec.ValidationError as error:
         message, _, field = str(error).partition(" - at `$")
         name = field.rstrip("`").lstrip(".")
-        raise UsageError(f"{place}: {f'{name}: ' if name else ''}{message[:1].lower()}{message[1:]}") from error
+        said = f"{message[:1].lower()}{message[1:]}"[:_LONGEST]
+        raise UsageError(f"{place}: {f'{name[:_LONGEST]}: ' if name else ''}{said}") from error
     except RecursionError as error:
         raise UsageError(f"{place}: nested more than {MAX_DEPTH} levels deep") from error
     except UnicodeEncodeError as error:

@@ -158,7 +158,7 @@ def resolve(text: str) -> Reference:
             f"{shown(text)} is no reference: write NAME, file.py:Class, package.module:Class or timm:model"
         )
     if head == "saved":
-        raise UsageError(f"{text!r} is no reference: a pickled module runs code when it is read; name its class")
+        raise UsageError(f"{shown(text)} is no reference: a pickled module runs code when it is read; name its class")
     if head in HOSTS:
         return Reference(text, "timm" if head == "timm" else "torchvision", tail)
     if head.endswith(".py"):

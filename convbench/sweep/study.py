@@ -167,8 +167,8 @@ def _require_known_owners(grids: Sequence[Settings]) -> None:
     for path, given in ((path, given) for grid in grids for path, given in grid.items()):
         if len(path) == 3 and path[1].lower() not in map(str.lower, targets):
             raise UsageError(
-                f"{given.where}: options of {shown(path[1])}, which is not among the targets.{nearest(path[1], targets)} "
-                f"They are: {', '.join(targets)}"
+                f"{given.where}: options of {shown(path[1])}, which is not among the targets."
+                f"{nearest(path[1], targets)} They are: {', '.join(targets)}"
             )
 
 
