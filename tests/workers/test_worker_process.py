@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -125,3 +126,32 @@ def test_timing_environment_fixes_threads_and_heap_and_varies_the_pad() -> None:
     assert all(e["OMP_NUM_THREADS"] == "2" and e["MALLOC_TOP_PAD_"] == "268435456" for e in environments)
     assert all(len(e["CONVBENCH_PAD"]) < 4096 for e in environments)
     assert len({e["CONVBENCH_PAD"] for e in environments}) > 10
+
+
+def test_a_worker_that_cannot_be_started_is_an_error() -> None:
+    with pytest.raises(errors.MeasurementError, match="no measuring process can be started"):
+        Worker(env={"TOO_LONG": "x" * 10_000_000})
+
+
+def test_a_long_request_arrives_whole() -> None:
+    said = "é" * 1_000_000
+    assert run_in_worker({"do": "worker_jobs:echo", "say": said})["said"] == said
+
+
+def test_a_worker_killed_from_another_thread_is_a_crash() -> None:
+    with Worker() as worker:
+        assert worker.alive
+        threading.Timer(0.3, worker.kill).start()
+        with pytest.raises(WorkerCrash, match="SIGTERM"):
+            worker.run({"do": "worker_jobs:hang"})
+        assert not worker.alive
+
+
+def test_an_interrupted_worker_takes_no_other_request() -> None:
+    def interrupt(message: Mapping[str, Any]) -> None:
+        raise KeyboardInterrupt
+
+    with Worker() as worker:
+        with pytest.raises(KeyboardInterrupt):
+            worker.run({"do": "worker_jobs:slow_but_alive"}, on_message=interrupt)
+        assert not worker.alive

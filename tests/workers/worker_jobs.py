@@ -46,3 +46,8 @@ def fail(request: Mapping[str, Any], send: Send) -> Any:
     if request["how"] == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     raise ZeroDivisionError("division by zero")
+
+
+def read(request: Mapping[str, Any], send: Send) -> Any:
+    with open(request["path"]) as file:
+        return file.read()
