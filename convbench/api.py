@@ -37,7 +37,7 @@ def profile(
     strict: bool = False,
     conditions: Mapping[str, Any] | None = None,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     mode: str = "inference",
     **options: Any,
 ) -> Record:
@@ -75,7 +75,7 @@ def compare(
     strict: bool = False,
     conditions: Mapping[str, Any] | None = None,
     device: str = "cpu",
-    dtype: str = "float32",
+    dtype: str | None = None,
     mode: str = "inference",
 ) -> pd.DataFrame:
     """Measure several targets under the same conditions; one row a target, columns as in `Record`.
@@ -114,7 +114,7 @@ def erf(
     from convbench.measures.erf import measure_erf
     from convbench.target.blueprint import blueprint
 
-    case = _case(target, dim, shape, size, 1, device, "float32", "inference", options, None)
+    case = _case(target, dim, shape, size, 1, device, None, "inference", options, None)
     if isinstance(target, str):
         plan = blueprint(case)
         return measure_erf(plan.module, plan.shapes()[0], settings, device=device)
@@ -137,7 +137,7 @@ def _case(
     size: int | None,
     batch: int,
     device: str,
-    dtype: str,
+    dtype: str | None,
     mode: str,
     options: Mapping[str, Any],
     conditions: Mapping[str, Any] | None,

@@ -38,6 +38,8 @@ class Case:
     size: height and width; None means 56 for a block, 224 for a network.
     mode: ``inference``, forward without gradients in eval mode; ``training``, forward and backward in training mode;
         ``forward``, the forward half of that, with gradients recorded.
+    dtype: that floating parameters and inputs are converted to, complex ones to the complex dtype of that width; None
+        means those that the module has, float32 as a rule.
     input_grad: whether training needs the gradient of the input; None means as the target is used: a block sits inside
         a network and passes a gradient on, a network reads images and does not.
     autocast: dtype of autocast regions, or None.
@@ -54,7 +56,7 @@ class Case:
     size: int | None = None
     shapes: tuple[Shape, ...] = ()
     device: str = "cpu"
-    dtype: str = "float32"
+    dtype: str | None = None
     memory_format: MemoryFormat = "contiguous"
     mode: Mode = "inference"
     execution: Execution = "eager"
@@ -75,7 +77,8 @@ class Case:
             raise ShapeError("give either --shape or --batch and --size: a shape already says both")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
             raise UsageError(f"seed must be a whole number from 0 to 2**63 - 1, got {shown(self.seed)}")
-        _require_choice("dtype", self.dtype, DTYPES)
+        if self.dtype is not None:
+            _require_choice("dtype", self.dtype, DTYPES)
         if self.autocast is not None:
             _require_choice("autocast", self.autocast, DTYPES)
         _require_choice("mode", self.mode, get_args(Mode))

@@ -18,8 +18,8 @@ from typing import Any, get_args, get_type_hints
 from convbench.case import Case
 
 SCHEMA_VERSION = 1
-GIVEN = ("dim", "options", "autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
-"""Fields of a case that have no column of their own."""
+GIVEN = ("dim", "options", "dtype", "autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
+"""Fields of a case that have no column of their own, and those whose column says what they came to."""
 STATUSES = ("ok", "oom", "timeout", "error", "interrupted")
 
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.case import Case, parse_shape
+from convbench.case import DTYPES, Case, parse_shape
 from convbench.errors import UsageError, nearest
 from convbench.reading import parse_json, shown, typed
 from convbench.records import GIVEN, Record, format_options
@@ -65,11 +65,14 @@ def case_of(record: Record, defaults: Mapping[str, Any]) -> Case:
     """
     if not record.input_shape:
         raise UsageError(f"{record.target}: its record has no input_shape, so the case cannot be built again")
-    named = ("device", "dtype", "memory_format", "mode", "execution", "threads")
+    named = ("device", "memory_format", "mode", "execution", "threads")
+    # Several dtypes, or a complex one, are the module's own: no case can ask for them.
+    asked = {"dtype": record.dtype} if record.given is None and record.dtype in DTYPES else {}
     return Case.from_json(
         {
             "target": record.target,
             "shapes": [list(parse_shape(text)) for text in record.input_shape.split(";")],
+            **asked,
             **{name: value for name in named if (value := getattr(record, name)) is not None},
             **(_effective(record, defaults) if record.given is None else _given(record)),
         }

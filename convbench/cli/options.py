@@ -69,7 +69,15 @@ Shapes = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps, xpu, or meta: no computing, any size.")]
-Dtype = Annotated[str, typer.Option("--dtype", help="float32, float64, bfloat16 or float16.")]
+Dtype = Annotated[
+    str | None,
+    typer.Option(
+        "--dtype",
+        help="float32, float64, bfloat16 or float16: converts floating parameters, and complex ones to that width.  "
+        "[default: the module's own]",
+        show_default=False,
+    ),
+]
 Autocast = Annotated[
     str | None,
     typer.Option("--autocast", metavar="DTYPE", help="Run under autocast to this dtype.", show_default=False),
@@ -140,7 +148,7 @@ class CaseFlags:
     batch: Batch = None
     shape: Shapes = None
     device: Device = "cpu"
-    dtype: Dtype = "float32"
+    dtype: Dtype = None
     autocast: Autocast = None
     channels_last: ChannelsLast = False
     compile: Compile = False

@@ -113,7 +113,7 @@ def _roof(outcome: Outcome) -> Roofline | None:
 
     case, cost = outcome.case, outcome.cost
     calibration = None if case.device_type == "meta" else load_calibration(case.device, case.threads)
-    dtype = case.autocast or case.dtype
+    dtype = case.autocast or (outcome.subject.dtype if outcome.subject is not None else "")
     if cost is None or calibration is None or dtype not in calibration.flops_per_s:
         return None
     if cost.is_spelled_out:

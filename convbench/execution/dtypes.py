@@ -17,15 +17,17 @@ def converted(module: nn.Module, dtype: torch.dtype | None, device: str | torch.
 
     bfloat16 has none, and goes with complex64. Whole numbers keep their format; None changes none.
     """
-    if dtype is None and device is None:
-        return module
 
     def convert(tensor: Tensor) -> Tensor:
-        wanted = dtype if tensor.is_floating_point() else _COMPLEX.get(dtype, torch.complex64) if dtype else None
-        if wanted is None or not (tensor.is_floating_point() or tensor.is_complex()):
-            return tensor.to(device)
-        return tensor.to(device, wanted)
+        wanted = None
+        if dtype is not None and tensor.is_floating_point():
+            wanted = dtype
+        elif dtype is not None and tensor.is_complex():
+            wanted = _COMPLEX.get(dtype, torch.complex64)
+        return tensor.to(device or tensor.device, wanted or tensor.dtype)
 
+    if all(convert(tensor) is tensor for tensor in registered_tensors(module)):
+        return module  # not every layout and not every scripted part takes its tensors anew
     applied: nn.Module = module._apply(convert)  # type: ignore[no-untyped-call]
     return applied
 
@@ -33,6 +35,12 @@ def converted(module: nn.Module, dtype: torch.dtype | None, device: str | torch.
 def floating_dtypes(module: nn.Module) -> tuple[torch.dtype, ...]:
     """The floating formats of the parameters and buffers, in the order in which they come; complex ones by width."""
     return tuple(dict.fromkeys(_formats(module)))
+
+
+def dtype_names(module: nn.Module) -> str:
+    """The floating and complex formats by name, joined by ``+``; float32 of a module without parameters."""
+    kinds = (tensor.dtype for tensor in registered_tensors(module) if tensor.is_floating_point() or tensor.is_complex())
+    return "+".join(sorted({str(kind).removeprefix("torch.") for kind in kinds})) or "float32"
 
 
 def own_dtype(module: nn.Module) -> torch.dtype:

@@ -119,9 +119,12 @@ def isolated(device: torch.device | str = "cpu", *, fast_attention: bool = False
 
 @contextmanager
 def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
-    """Random states of torch, of every device in use, that depend on ``seed`` alone; all are put back afterwards."""
+    """Random states of torch and its devices, NumPy and Python that depend on ``seed`` alone; put back afterwards."""
     with guarded(device):
         torch.manual_seed(seed)
+        random.seed(seed)
+        if (numpy := sys.modules.get("numpy")) is not None:
+            numpy.random.seed(seed % 2**32)
         yield
 
 

@@ -114,6 +114,7 @@ def to_record(outcome: Outcome) -> Record:
             "kind": subject.kind,
             "options": format_options(_stated_options(subject)),
             "input_shape": format_shapes(subject.shapes),
+            "dtype": subject.dtype,
         }
     if outcome.params is not None:
         values |= dataclasses.asdict(outcome.params)

@@ -20,10 +20,10 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.plug.change import Shape
 from convbench.registry import resolve
+from convbench.target.options import INPUT_WIDTHS, OUTPUT_WIDTHS, first_of
 from convbench.target.references import bind_options, kind_of, load_factory
 
-_IN = ("dim", "in_channels", "in_chans", "in_planes", "inp", "channels", "num_features")
-_OUT = ("out_channels", "out_chans", "out_planes", "oup")
+_NO_WIDTH = f"{{}} takes no width: none of its options is {', '.join(INPUT_WIDTHS)}"
 _HANDED_ON = ("kernel_size", "padding", "dilation", "groups", "bias")
 
 
@@ -66,9 +66,9 @@ class Block:
         """A block with the conv's widths and stride. Raises Unfit."""
         parameters = inspect.signature(self.factory).parameters
         given = dict(self.options)
-        width_in, width_out = _named(parameters, _IN), _named(parameters, _OUT)
+        width_in, width_out = first_of(INPUT_WIDTHS, parameters), first_of(OUTPUT_WIDTHS, parameters)
         if width_in is None:
-            raise Unfit(f"{self.name} takes no width: none of its options is {', '.join(_IN)}")
+            raise Unfit(_NO_WIDTH.format(self.name))
         arguments: dict[str, Any] = {width_in: conv.in_channels}
         if width_out is not None:
             arguments[width_out] = conv.out_channels
@@ -83,9 +83,10 @@ class Block:
 
     def of_width(self, channels: int) -> nn.Module:
         """A block of ``channels`` in, with its defaults for the rest. Raises Unfit."""
-        width_in, width_out = (_named(inspect.signature(self.factory).parameters, names) for names in (_IN, _OUT))
+        parameters = inspect.signature(self.factory).parameters
+        width_in, width_out = first_of(INPUT_WIDTHS, parameters), first_of(OUTPUT_WIDTHS, parameters)
         if width_in is None:
-            raise Unfit(f"{self.name} takes no width: none of its options is {', '.join(_IN)}")
+            raise Unfit(_NO_WIDTH.format(self.name))
         widths = {name: channels for name in (width_in, width_out) if name is not None}
         return self._build({**widths, **self.options})
 
@@ -160,10 +161,6 @@ def require_shapes(name: str, found: Sequence[Shape], expected: Sequence[Shape |
     for own, wanted in zip(found, expected, strict=True):
         if own != wanted:
             raise Unfit(f"{name} gives {_by(own)} where the host has {_by(wanted or ())}")
-
-
-def _named(parameters: Mapping[str, inspect.Parameter], names: Sequence[str]) -> str | None:
-    return next((name for name in names if name in parameters), None)
 
 
 def _is_plain(parameter: inspect.Parameter) -> bool:

@@ -65,7 +65,9 @@ def _estimate(task: Task) -> dict[str, Any]:
 
 def _call_s(case: Case, record: Record) -> float | None:
     """Time of one call: the roofline's, times what blocks usually take of it. None where that is not known."""
-    peaks = None if case.device == "meta" else _peaks(case.device, case.threads, case.autocast or case.dtype)
+    peaks = (
+        None if case.device == "meta" else _peaks(case.device, case.threads, case.autocast or case.dtype or "float32")
+    )
     if peaks is None or record.flops is None or record.bytes_moved is None:
         return None
     flops_per_s, bytes_per_s = peaks

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +12,14 @@ import torch
 from torch import Tensor, nn
 
 from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
-from convbench.errors import OptionError, TargetError, UsageError, WeightsError
-from convbench.execution.clone import Cloner
+from convbench.errors import TargetError, UsageError
+from convbench.execution.clone import Cloner, clone
 from convbench.execution.device import require_device, torch_dtype
+from convbench.execution.dtypes import converted, dtype_names, own_dtype
 from convbench.execution.step import Step
 from convbench.registry import Kind, resolve
+from convbench.target.construct import constructed, is_lazy_module, materialise, prepared
+from convbench.target.options import INPUT_CHANNELS, input_channels
 from convbench.target.references import bind_options, kind_of, load_factory
 
 _INSTANCE_SCHEME = "saved:"
@@ -61,6 +62,11 @@ class Subject:
         return self.kind == "block" if asked is None else asked
 
     @property
+    def dtype(self) -> str:
+        """Dtype of the module's parameters and buffers; where they have several, all: ``float32+float64``."""
+        return dtype_names(self.module)
+
+    @property
     def autocast(self) -> torch.dtype | None:
         """Dtype of the autocast region around the call, or None."""
         return None if self.case.autocast is None else torch_dtype(self.case.autocast)
@@ -87,42 +93,51 @@ class Blueprint:
     options: Mapping[str, Any]
     construct: Callable[[], nn.Module]
 
-    def module(self, seed: int | None = None, device: str | None = None) -> nn.Module:
+    def module(
+        self, seed: int | None = None, device: str | None = None, args: tuple[Any, ...] | None = None
+    ) -> nn.Module:
         """A freshly initialised module, in eval or training mode, on ``device`` (the case's unless given).
 
         The initialisation depends on ``seed`` alone (the case's unless given); the global random state is untouched.
+        It keeps the dtypes that its constructor chose, unless the case asks for one. Lazy parameters get the shapes
+        that ``args``, those of its call unless given, ask for.
         """
+        return self.built(seed, device, args).train(self.case.mode != "inference")
+
+    def built(
+        self, seed: int | None = None, device: str | None = None, args: tuple[Any, ...] | None = None
+    ) -> nn.Module:
+        """As `module`, in the mode in which its constructor leaves it."""
         device = device or self.case.device
-        with _seeded(self.case.seed if seed is None else seed):
-            module = _call(self.name, self.construct, device)
-        module = _prepare(module, self.case)
-        module = module.to(device=device, dtype=torch_dtype(self.case.dtype))
+        seed = self.case.seed if seed is None else seed
+        module = constructed(self.name, self.construct, seed, on_meta=device == "meta")
+        if is_lazy_module(module):
+            where = "meta" if device == "meta" else "cpu"
+            materialise(self.name, module, args or self.args(where, own_dtype(module)), seed)
+        module = converted(prepared(module, self.case), self._dtype, device)
         if self.case.memory_format == "channels_last":
             module = module.to(memory_format=torch.channels_last)
-        return module.train(self.case.mode != "inference")
+        return module
 
     def shapes(self) -> tuple[Shape, ...]:
         """Shapes of the inputs: as the case gives them, or (batch, channels, size, size)."""
         if self.case.shapes:
             return self.case.shapes
         if self.kind == "network":
-            channels, default = int(self.options.get("in_chans", 3)), DEFAULT_IMAGE_SIZE
+            channels, default = input_channels(self.options, INPUT_CHANNELS) or 3, DEFAULT_IMAGE_SIZE
         else:
-            channels, default = self._block_channels(), DEFAULT_SIZE
+            channels, default = input_channels(self.options) or self.case.dim or DEFAULT_DIM, DEFAULT_SIZE
         size = self.case.size or default
         return ((self.case.batch, channels, size, size),)
 
-    def _block_channels(self) -> int:
-        for name in ("dim", "in_channels", "in_chans", "channels", "in_planes", "inp", "num_features"):
-            value = self.options.get(name)
-            if isinstance(value, int):
-                return value
-        return self.case.dim or DEFAULT_DIM
+    @property
+    def _dtype(self) -> torch.dtype | None:
+        return None if self.case.dtype is None else torch_dtype(self.case.dtype)
 
-    def args(self, device: str | None = None) -> tuple[Tensor, ...]:
-        """Inputs drawn from N(0, 1) with the case's seed."""
+    def args(self, device: str | None = None, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
+        """Inputs drawn from N(0, 1) with the case's seed, in the case's dtype, else in ``dtype``, else in float32."""
         device = device or self.case.device
-        dtype = torch_dtype(self.case.dtype)
+        dtype = self._dtype or dtype or torch.float32
         channels_last = self.case.memory_format == "channels_last"
         generator = torch.Generator().manual_seed(self.case.seed)
         args = []
@@ -138,35 +153,34 @@ class Blueprint:
 
 
 def build(reference: str, dim: int | None = None, **options: Any) -> nn.Module:
-    """The module that ``reference`` names, in eval mode on the CPU.
+    """The module that ``reference`` names, on the CPU, as its constructor gives it: in training mode.
 
     reference: a registered name, ``file.py:Class``, ``package.module:Class``, ``timm:name`` or ``torchvision:name``.
     dim: channels of a block (64 unless given). Raises UsageError for a name, an option or a value that is not accepted.
     """
-    return blueprint(Case(reference, dim=dim, options=tuple(options.items()))).module()
+    return blueprint(Case(reference, dim=dim, options=tuple(options.items()))).built()
 
 
 def make_subject(case: Case, device: str | None = None) -> Subject:
     """Build ``case`` on its device (or on ``device``, such as ``"meta"``) with its inputs."""
     plan = blueprint(case)
-    device = device or case.device
-    require_device(device)
-    return Subject(case, plan.name, plan.kind, plan.options, plan.module(device=device), plan.args(device))
+    require_device(device or case.device)
+    return _subject(plan, device)
 
 
 def instance_subject(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None = None) -> Subject:
-    """A subject around a copy of the caller's module; ``inputs`` are its positional arguments, drawn unless given.
-
-    Raises TargetError when the module cannot be copied.
-    """
-    name = type(module).__name__
+    """A subject around a clone of the caller's module; ``inputs`` are its positional arguments, drawn unless given."""
     if inputs is not None:
         case = replace(case, shapes=tuple(tuple(tensor.shape) for tensor in inputs), batch=1, size=None)
-    try:
-        plan = Blueprint(case, name, "block", {}, lambda: copy.deepcopy(module))
-        return Subject(case, name, "block", {}, plan.module(), plan.args() if inputs is None else tuple(inputs))
-    except RuntimeError as error:
-        raise TargetError(f"{name} cannot be copied: {error}") from error
+    plan = Blueprint(case, type(module).__name__, "block", {}, lambda: clone(module))
+    return _subject(plan, None, inputs)
+
+
+def _subject(plan: Blueprint, device: str | None, inputs: Sequence[Tensor] | None = None) -> Subject:
+    given = None if inputs is None else tuple(inputs)
+    module = plan.module(device=device, args=given)
+    args = plan.args(device, own_dtype(module)) if given is None else given
+    return Subject(plan.case, plan.name, plan.kind, plan.options, module, args)
 
 
 def save_instance(module: nn.Module, path: Path) -> str:
@@ -189,9 +203,12 @@ def blueprint(case: Case) -> Blueprint:
         return Blueprint(case, type(module).__name__, "block", {}, lambda: module)
     reference = resolve(case.target)
     if reference.scheme in ("timm", "torchvision"):
-        from convbench.target.hosts import host_blueprint
+        from convbench.target.hosts import host_model
 
-        return host_blueprint(case, reference)
+        size, options, construct = host_model(case, reference)
+        if case.size is None and not case.shapes:
+            case = replace(case, size=size)
+        return Blueprint(case, reference.text, "network", options, construct)
     if case.pretrained:
         raise UsageError(
             f"{reference.name}: --pretrained is for timm: and torchvision: models; others take --weights FILE"
@@ -202,55 +219,3 @@ def blueprint(case: Case) -> Blueprint:
     if reference.entry is not None and case.size is None and not case.shapes:
         case = replace(case, size=reference.entry.size)
     return Blueprint(case, reference.name, kind, options, lambda: factory(**options))
-
-
-def _prepare(module: nn.Module, case: Case) -> nn.Module:
-    """Apply the checkpoint and the transformations that the case asks for.
-
-    The checkpoint may be of the target as it is built or of what a transformation makes of it: it is loaded at the
-    first point where it fits.
-    """
-    misfit = _misfit(module, case.weights)
-    for transform in case.transforms:
-        from convbench.target.transforms import apply_transform
-
-        module = apply_transform(module, transform)
-        if misfit is not None and _misfit(module, case.weights) is None:
-            misfit = None
-    if misfit is not None:
-        raise misfit
-    return module
-
-
-def _misfit(module: nn.Module, weights: str | None) -> WeightsError | None:
-    """Load the checkpoint, if there is one; why it does not fit, if so."""
-    if weights is None:
-        return None
-    from convbench.target.weights import load_weights
-
-    try:
-        load_weights(module, Path(weights))
-    except WeightsError as error:
-        return error
-    return None
-
-
-def _call(name: str, construct: Callable[[], nn.Module], device: str) -> nn.Module:
-    try:
-        with torch.device("meta" if device == "meta" else "cpu"):
-            module = construct()
-    except (ValueError, TypeError, AssertionError) as error:
-        text = str(error)
-        raise OptionError(text if text.startswith(name) else f"{name}: {text}") from error
-    except Exception as error:  # a user's constructor may fail in any way
-        raise TargetError(f"{name} could not be built: {type(error).__name__}: {error}") from error
-    if not isinstance(module, nn.Module):
-        raise TargetError(f"{name} gave a {type(module).__name__}, not a torch.nn.Module")
-    return module
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield

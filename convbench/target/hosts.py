@@ -8,7 +8,6 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from typing import Any
 
 from torch import nn
@@ -16,23 +15,28 @@ from torch import nn
 from convbench.case import Case
 from convbench.errors import OptionError, TargetError, UnknownNameError, nearest
 from convbench.registry import Reference
-from convbench.target.blueprint import Blueprint
 from convbench.target.references import require_extra
 
+_LARGER = {"inception_v3": 299}
+"""torchvision says a model's image size with its weights alone; all others take 224."""
 _PATIENCE_S = 10.0
 """How long a host's server may stay silent before it counts as out of reach."""
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-def host_blueprint(case: Case, reference: Reference) -> Blueprint:
-    """The blueprint of a host's model. Raises UsageError: unknown model, missing package, weights out of reach."""
+Model = tuple[int | None, dict[str, Any], Callable[[], nn.Module]]
+"""The size of the images that it was made for where its host says so, its options, and how it is made."""
+
+
+def host_model(case: Case, reference: Reference) -> Model:
+    """A host's model. Raises UsageError: unknown model, missing package, weights out of reach."""
     if case.dim is not None:
         raise OptionError(f"{reference.text} is a network and has no dim; --dim is for blocks")
     make = _timm if reference.scheme == "timm" else _torchvision
     return make(case, reference, dict(case.options))
 
 
-def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Blueprint:
+def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Model:
     timm = require_extra("timm", "hosts", f"the target {reference.text}")
     name = reference.location
     if not timm.is_model(name):
@@ -42,8 +46,7 @@ def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Blueprin
     except RuntimeError as error:  # the tag behind the dot names no weights
         known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
         raise UnknownNameError(f"{_unknown('timm', name, known)} Its weights: {', '.join(known)}") from error
-    if config is not None and config.fixed_input_size and case.size is None and not case.shapes:
-        case = replace(case, size=int(config.input_size[-1]))  # a transformer's position table fits no other
+    size = None if config is None else int(config.input_size[-1])
 
     def construct() -> nn.Module:
         if case.pretrained and config is not None and config.hf_hub_id:
@@ -51,10 +54,10 @@ def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Blueprin
         model: nn.Module = timm.create_model(name, pretrained=case.pretrained, **options)
         return model
 
-    return Blueprint(case, reference.text, "network", options, _fetching(reference, case, construct))
+    return size, options, _fetching(reference, case, construct)
 
 
-def _torchvision(case: Case, reference: Reference, options: dict[str, Any]) -> Blueprint:
+def _torchvision(case: Case, reference: Reference, options: dict[str, Any]) -> Model:
     models = require_extra("torchvision", "hosts", f"the target {reference.text}").models
     name = reference.location
     if name not in models.list_models():
@@ -71,7 +74,8 @@ def _torchvision(case: Case, reference: Reference, options: dict[str, Any]) -> B
         model: nn.Module = models.get_model(name, **{**given, **options})
         return model
 
-    return Blueprint(case, reference.text, "network", options, _fetching(reference, case, construct))
+    size = _LARGER.get(name)
+    return size, options, _fetching(reference, case, construct)
 
 
 def _fetching(reference: Reference, case: Case, construct: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -15,12 +15,7 @@ from torch import nn
 from convbench.case import DEFAULT_DIM, Case
 from convbench.errors import MissingExtraError, OptionError, TargetError, nearest
 from convbench.registry import Kind, Reference
-
-# Constructor parameters that mean "channels in" (or out) where a class was not written for this tool.
-_WIDTHS = (
-    *("in_channels", "out_channels", "in_chans", "out_chans", "in_planes", "out_planes", "inp", "oup"),
-    *("channels", "num_channels", "num_features", "features"),
-)
+from convbench.target.options import widths_to_give
 
 
 def load_factory(reference: Reference) -> Callable[..., Any]:
@@ -92,7 +87,7 @@ def _width(name: str, named: Mapping[str, inspect.Parameter], kind: Kind, case: 
         if case.dim is not None:
             raise OptionError(f"{name} is a network and has no dim; --dim is for blocks")
         return {}
-    return {key: dim for key in _WIDTHS if key in named and named[key].default is inspect.Parameter.empty}
+    return dict.fromkeys(widths_to_give(named), dim)
 
 
 def _require_type(
