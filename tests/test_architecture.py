@@ -17,7 +17,7 @@ BLOCKS = Path(__import__("convblocks").__file__).parent
 
 # What each part may import of the others, at run time and for types alike. A part is a package or, directly
 # below convbench, a module. Read upwards: the parts of a row stand below the row's own.
-LEAVES = {"errors", "reading", "registry", "case", "statistics", "environment", "machine", "source", "calibration"}
+LEAVES = {"errors", "text", "reading", "registry", "case", "statistics", "environment", "machine", "source", "calibration"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -25,6 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "lazy": set(),
     "__main__": {"cli", "workers"},
     "errors": set(),
+    "text": set(),
     "registry": {"errors", "reading"},
     "case": {"errors", "reading"},
     "statistics": {"errors"},
@@ -34,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "source": {"errors"},
     "environment": {"__init__", "errors", "case", "machine", "source"},
     "calibration": {"errors", "machine", "records", "measures", "execution", "case"},
-    "workers": {"errors"},
+    "workers": {"errors", "text"},
     "execution": {"errors", "machine"},
     "target": LEAVES | {"execution"},
     "measures": BASE | {"target", "records", "lazy", "__init__"},

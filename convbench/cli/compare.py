@@ -12,7 +12,7 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
-from convbench.report.io.files import check_outputs
+from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
 Examples:
@@ -46,7 +46,7 @@ def compare(
     from convbench.measures.table import Plan, check_measures
     from convbench.report.tables.case import compare_table, conditions
 
-    check_outputs(output or ())
+    output = check_outputs(output or ())
     measures = check_measures(measure, flags.device)
     names = expand_targets(targets)
     index = _baseline_index(names, baseline)
@@ -60,6 +60,7 @@ def compare(
             outcomes = compare_cases(cases, index, plan, tell)
         except Interrupted as stop:
             outcomes, interrupted = stop.outcomes, True
+    saved = save(output, outcomes, since)
     records = [outcome.record() for outcome in outcomes]
     out().print(conditions(records[0]), markup=False)
     print_table(compare_table(records))
@@ -67,8 +68,7 @@ def compare(
         note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
         _tell_noise_floor(flags)
     tell_problems(outcomes)
-    save(output, outcomes, since)
-    raise typer.Exit(130 if interrupted else exit_code(outcomes))
+    raise typer.Exit(130 if interrupted else exit_code(outcomes) or saved)
 
 
 def _tell_noise_floor(flags: CaseFlags) -> None:

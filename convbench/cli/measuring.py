@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.cli.console import err, note, verbosity, warn
 from convbench.cli.options import TimingFlags
+from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 
 if TYPE_CHECKING:
@@ -92,22 +93,19 @@ def save(
     outcomes: Sequence[Outcome],
     since: Moment | None,
     sections: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
-) -> None:
-    """Write the outcomes' records, with their environment, to every ``-o`` file and say where they went."""
+) -> int:
+    """Write the outcomes' records, with their environment, to every ``-o`` file; 0, or 3 where one could not be."""
     if not paths:
-        return
+        return 0
     from convbench.environment import environment
     from convbench.report.io.fields import field_of
-    from convbench.report.io.files import Report, write
+    from convbench.report.io.document import Report
 
     modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
     surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()
     drawn = [field_of(outcome.name, outcome.erf) for outcome in outcomes if outcome.erf is not None]
     records = [outcome.record() for outcome in outcomes]
-    report = Report(records, surroundings, sections or {}, command(), fields=drawn)
-    for path in paths:
-        for written in write(path, report):
-            note(f"wrote {written}")
+    return save_report(paths, Report(records, surroundings, sections or {}, command(), fields=drawn))
 
 
 def start(paths: Sequence[Path] | None) -> Moment | None:

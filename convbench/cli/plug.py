@@ -12,7 +12,7 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
-from convbench.report.io.files import check_outputs
+from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
 Examples:
@@ -88,7 +88,7 @@ def plug(
     from convbench.report.tables.case import conditions
     from convbench.report.tables.plug import changes_rows, changes_table, plug_table
 
-    check_outputs(output or ())
+    output = check_outputs(output or ())
     if after and where:
         raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
     default = ["params", "cost", "memory"] + (["latency"] if flags.device != "meta" else [])
@@ -105,6 +105,7 @@ def plug(
             outcomes = compare_with_host(case, plugin, plugged, plan, tell)
         except Interrupted as stop:
             outcomes, interrupted = stop.outcomes, True
+    saved = save(output, outcomes, since, {"layers": changes_rows(plugged.changes)})
     print_table(changes_table(plugged.changes))
     count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
     out().print(f"\n{plugin.name} is in {count}\n", markup=False)
@@ -115,5 +116,4 @@ def plug(
     if "latency" in measures:
         note("ratio of latencies: measured call by call in the same rounds")
     tell_problems(outcomes)
-    save(output, outcomes, since, {"layers": changes_rows(plugged.changes)})
-    raise typer.Exit(130 if interrupted else exit_code(outcomes))
+    raise typer.Exit(130 if interrupted else exit_code(outcomes) or saved)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,8 +13,9 @@ from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
+from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
-from convbench.report.io.files import check_outputs
+from convbench.report.io.formats import PICTURES, check_outputs
 
 if TYPE_CHECKING:
     from convbench.measures.cost import ModuleCost, Roofline
@@ -57,12 +59,11 @@ def profile(
     """Measure one target: parameters, MACs and FLOPs, latency, memory, receptive field."""
     from convbench.measures.carry_out import Interrupted, profile_case
     from convbench.measures.table import Plan, check_measures
+    from convbench.report.plots.memory_timeline import timeline_content
+    from convbench.report.tables.crosscheck import crosscheck_rows, crosscheck_table
 
-    check_outputs(output or ())
-    if memory_timeline is not None:
-        from convbench.report.plots.memory_timeline import check_timeline
-
-        check_timeline(memory_timeline)
+    output = check_outputs(output or ())
+    drawings = check_outputs([memory_timeline] if memory_timeline is not None else (), (*PICTURES, ".csv"))
     measures = check_measures(measure, flags.device)
     case = flags.case(target)
     settings = latency_settings(timing) if "latency" in measures else None
@@ -74,18 +75,19 @@ def profile(
             outcome = profile_case(case, plan, tell)
         except Interrupted as stop:
             outcome, interrupted = stop.outcomes[0], True
-    _print(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
     sections = _sections(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
-    if cross_check:
-        sections["cross_check"] = _cross_check(outcome)
+    other_counts = _cross_check(outcome) if cross_check else None
+    if other_counts is not None:
+        sections["cross_check"] = crosscheck_rows(other_counts)
+    saved = save(output, [outcome], since, sections)
+    if outcome.memory is not None:
+        saved |= save_contents({path: partial(timeline_content, outcome.memory, path.suffix) for path in drawings})
+    _print(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
+    if other_counts is not None:
+        out().print()
+        print_table(crosscheck_table(other_counts))
     tell_problems([outcome])
-    save(output, [outcome], since, sections)
-    if memory_timeline is not None and outcome.memory is not None:
-        from convbench.report.plots.memory_timeline import draw_timeline
-
-        draw_timeline(outcome.memory, memory_timeline)
-        note(f"drew {memory_timeline}")
-    raise typer.Exit(130 if interrupted else exit_code([outcome]))
+    raise typer.Exit(130 if interrupted else exit_code([outcome]) or saved)
 
 
 def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool) -> None:
@@ -121,18 +123,14 @@ def _roof(outcome: Outcome) -> Roofline | None:
     return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 
 
-def _cross_check(outcome: Outcome) -> list[dict[str, Any]]:
-    """Count with other tools too, print where they differ and why, and return the same as rows."""
+def _cross_check(outcome: Outcome) -> CrossCheck:
+    """Count with other tools too."""
     from convbench.measures.cost import cross_check
-    from convbench.report.tables.crosscheck import crosscheck_rows, crosscheck_table
 
     if outcome.subject is None or outcome.cost is None:
         raise UsageError("--cross-check compares costs: measure them, --measure cost")
     subject = outcome.subject
-    result = cross_check(subject.module, subject.args, outcome.cost, subject.kwargs, input_grad=subject.input_grad)
-    out().print()
-    print_table(crosscheck_table(result))
-    return crosscheck_rows(result)
+    return cross_check(subject.module, subject.args, outcome.cost, subject.kwargs, input_grad=subject.input_grad)
 
 
 def _sections(

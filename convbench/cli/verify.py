@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import fail, note, out, print_table
+from convbench.cli.console import fail, out, print_heading, print_table
 from convbench.cli.measuring import command, progress
 from convbench.cli.options import (
     CaseFlags,
@@ -27,7 +27,9 @@ from convbench.cli.options import (
     expand_targets,
     takes_flags,
 )
-from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
+from convbench.cli.saving import save_report
+from convbench.report.io.document import Report
+from convbench.report.io.formats import check_outputs
 from convbench.verify.table import CHECKS, choose_checks
 
 if TYPE_CHECKING:
@@ -102,11 +104,12 @@ def verify(
     from convbench.report.tables.verify import verify_matrix, verify_rows, verify_table
     from convbench.verify.run import prepare, run_checks
 
-    check_row_outputs(output or ())
+    output = check_outputs(output or ())
     checks = choose_checks(check or (), skip or (), require or ())
     trials = [prepare(flags.case(name)) for name in expand_targets(targets)]
     done: dict[str, list[CheckResult]] = {}
     rows: list[dict[str, Any]] = []
+    done_of: list[tuple[Trial, list[CheckResult]]] = []
     interrupted = False
     while trials and not interrupted:
         trial = trials.pop(0)
@@ -118,13 +121,15 @@ def verify(
         except KeyboardInterrupt:
             interrupted = True
         rows += verify_rows(_about(trial), results)
-        out().print(f"[bold]{trial.design.name}[/bold] {_conditions(trial)}")
+        done_of.append((trial, results))
+    saved = _save(output, rows)
+    for trial, results in done_of:
+        print_heading(trial.design.name, _conditions(trial))
         print_table(verify_table(results))
         out().print()
     if len(done) > 1 and not interrupted:
         print_table(verify_matrix(done))
-    _save(output, rows)
-    raise typer.Exit(130 if interrupted else _exit_code(done))
+    raise typer.Exit(130 if interrupted else _exit_code(done) or saved)
 
 
 def _label(trial: Trial, taken: Mapping[str, object]) -> str:
@@ -155,15 +160,12 @@ def _conditions(trial: Trial) -> str:
     return f"{about['input_shape']} · {about['device']} · torch {about['torch_version']}"
 
 
-def _save(paths: Sequence[Path] | None, rows: Sequence[dict[str, Any]]) -> None:
+def _save(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> int:
     if not paths:
-        return
+        return 0
     from convbench.environment import environment
 
-    table = Rows("checks", rows, environment().to_json(), command())
-    for path in paths:
-        write_rows(path, table)
-        note(f"wrote {path}")
+    return save_report(paths, Report((), environment().to_json(), {"checks": rows}, command()))
 
 
 def _exit_code(done: dict[str, list[CheckResult]]) -> int:

@@ -3,10 +3,39 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from convbench.records import Record
+from convbench.errors import UsageError
+from convbench.records import COLUMNS, Record
+from convbench.report.io.document import Report
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows of scalar cells under their columns. name: of the break-down; empty for the records."""
+
+    name: str
+    columns: Sequence[str]
+    rows: Sequence[Mapping[str, Any]]
+
+
+def tables_of(report: Report, columns: Sequence[str] = COLUMNS) -> list[Table]:
+    """What formats of flat tables hold: the records under ``columns``, then each break-down without nested values.
+
+    Where there are break-downs only, the first of them stands in the records' place.
+    """
+    found = [Table("", columns, rows_of(report.records))] if report.records or not report.sections else []
+    for name, rows in report.sections.items():
+        flat = [{key: value for key, value in row.items() if not _is_nested(value)} for row in rows]
+        found.append(Table(name, keys(flat), flat))
+    return found
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, Mapping | list | tuple)
 
 
 def finite(value: Any) -> Any:
@@ -30,3 +59,15 @@ def rows_of(records: Sequence[Record]) -> list[dict[str, Any]]:
 def keys(rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """The columns of a break-down, in order of first appearance."""
     return list(dict.fromkeys(key for row in rows for key in row))
+
+
+def require_columns(path: Path, names: Iterable[str]) -> None:
+    """Raise UsageError unless ``names``, of a table that was read, can be those of records."""
+    names = list(names)
+    if "target" not in names:
+        raise UsageError(
+            f"{path}: no column 'target', so these are no records of convbench (its columns: {COLUMNS[0]}, …)"
+        )
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{path}: the column {twice!r} stands twice")

@@ -2,18 +2,34 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
-from convbench.records import COLUMNS
-from convbench.report.io.cells import keys, rows_of, text
+from convbench.errors import UsageError
+from convbench.reading import read_text
+from convbench.report.io.cells import require_columns, tables_of, text
 from convbench.report.io.document import Report
+from convbench.rows import record_from
 
 
 def to_csv(report: Report) -> dict[str, str]:
-    """The table of records under ``""``, and each break-down under its name."""
-    sections = {name: table(keys(rows), rows) for name, rows in report.sections.items()}
-    return {"": table(COLUMNS, rows_of(report.records)), **sections}
+    """Every table: the file's own under ``""``, each break-down under its name."""
+    return {item.name if index else "": table(item.columns, item.rows) for index, item in enumerate(tables_of(report))}
+
+
+def load_csv(path: Path) -> Report:
+    """The records of a table. Raises UsageError."""
+    rows = csv.DictReader(io.StringIO(read_text(path), newline=""), strict=True)
+    try:
+        header = rows.fieldnames or []
+        require_columns(path, header)
+        records = [record_from(row, f"{path}, line {rows.line_num}", text=True) for row in rows]
+    except csv.Error as error:
+        raise UsageError(f"{path}, line {rows.line_num}: not CSV: {error}") from error
+    return Report(records, origin=path.name)
 
 
 def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:

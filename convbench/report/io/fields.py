@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 
 from convbench.errors import UsageError
 from convbench.reading import MAX_BYTES, parse_json, read_bytes, typed
+from convbench.report.io.document import Report
+from convbench.report.io.json_file import to_json
+from convbench.report.io.schema import Described, Description, Finite, Scalar
 
 if TYPE_CHECKING:
     from convbench.measures.erf import Erf
@@ -32,6 +35,7 @@ class Field:
     extent: (height, width) of the theoretical receptive field; None where it is unbounded.
     figures: by the names of ErfMetrics; None where the map does not define one. setup: what was probed, and how.
     distance_px, share: (K,) the radial profile, as shares of the whole map per pixel. command: the one that measured.
+    erf: all of what was measured, where it was not read from a file.
     """
 
     label: str
@@ -43,6 +47,7 @@ class Field:
     distance_px: Floats
     share: Floats
     command: str = ""
+    erf: Erf | None = None
 
 
 def field_of(label: str, erf: Erf) -> Field:
@@ -59,13 +64,22 @@ def field_of(label: str, erf: Erf) -> Field:
         {name: getattr(erf, name) for name in _SETUP},
         erf.profile.distance_px,
         erf.profile.share,
+        erf=erf,
     )
 
 
-def load_fields(path: Path) -> list[Field]:
-    """The fields that ``convbench erf measure -o FILE.npz`` saved. Raises UsageError for any other file."""
-    from convbench.report.io.schema import Description
+def to_npz(report: Report) -> dict[str, bytes]:
+    """The maps, and beside them all that JSON holds: of fields that could not be measured under ``failed``."""
+    rows = report.sections.get("fields", ())
+    sections = {**report.sections, "fields": rows[: len(report.fields)], "failed": rows[len(report.fields) :]}
+    buffer = io.BytesIO()
+    maps: dict[str, Any] = {f"map_{index}": field.map for index, field in enumerate(report.fields)}
+    np.savez_compressed(buffer, description=to_json(dataclasses.replace(report, sections=sections))[""], **maps)
+    return {"": buffer.getvalue()}
 
+
+def load_npz(path: Path) -> Report:
+    """The fields that ``convbench erf measure -o FILE.npz`` saved. Raises UsageError for any other file."""
     data = read_bytes(path)
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -79,7 +93,8 @@ def load_fields(path: Path) -> list[Field]:
             f"{path} holds no receptive fields ({error}): write them by convbench erf measure TARGET -o FILE.npz"
         ) from error
     rows = zip(content.fields, maps, strict=True)
-    return [_field(row, map_, content.command, f"{path}, fields[{index}]") for index, (row, map_) in enumerate(rows)]
+    fields = [_field(row, map_, content.command, f"{path}, fields[{index}]") for index, (row, map_) in enumerate(rows)]
+    return Report([], fields=fields, origin=path.name)
 
 
 def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
@@ -101,8 +116,6 @@ def _array(archive: zipfile.ZipFile, name: str, kind: str) -> NDArray[Any]:
 
 
 def _field(row: Mapping[str, Any], map_: NDArray[Any], command: str, place: str) -> Field:
-    from convbench.report.io.schema import Described, Finite, Scalar
-
     said = typed(row, Described, place)
     map_ = map_.astype(np.float64)
     if map_.ndim != 2 or not map_.size or not np.isfinite(map_).all() or map_.min() < 0 or not 0 < map_.sum() < 1e300:

@@ -7,9 +7,10 @@ from typing import Any
 
 from convbench.records import column_types
 from convbench.report.columns import DESCRIPTIONS, constant_columns, filled_columns
-from convbench.report.io.cells import keys, rows_of, text
+from convbench.report.io.cells import tables_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import points
+from convbench.text import one_line
 
 _SUMMARY = (
     "params",
@@ -65,10 +66,11 @@ def to_latex(report: Report) -> dict[str, str]:
     Without ``report.columns`` the table holds what a paper prints; a comment names the columns left out.
     """
     columns = list(report.columns) or summary_columns(report)
-    rows = rows_of(report.records)
-    parts = [_comments(report, columns), _PREAMBLE, _table(columns, rows, _caption(report, columns))]
-    parts += [_table(keys(section), section, escape(name)) for name, section in report.sections.items()]
-    return {"": "\n".join(parts)}
+    tables = [
+        _table(item.columns, item.rows, escape(item.name) if item.name else _caption(report, columns))
+        for item in tables_of(report, columns)
+    ]
+    return {"": "\n".join([_comments(report, columns), _PREAMBLE, *tables])}
 
 
 def summary_columns(report: Report) -> list[str]:
@@ -83,8 +85,8 @@ def summary_columns(report: Report) -> list[str]:
 
 
 def escape(value: str) -> str:
-    """``value`` as LaTeX text that prints the same characters, but for control characters, which stop LaTeX."""
-    return "".join(filter(str.isprintable, " ".join(value.split()))).translate(_ESCAPES)
+    """``value`` as LaTeX text that prints the same characters; control characters, which stop LaTeX, by escapes."""
+    return one_line(value).translate(_ESCAPES)
 
 
 def _comments(report: Report, columns: Sequence[str]) -> str:
@@ -92,7 +94,7 @@ def _comments(report: Report, columns: Sequence[str]) -> str:
     lines = [f"Made by: {report.command}"] if report.command else []
     if left_out:
         lines.append(f"Columns left out: {', '.join(left_out)}")
-    return "".join(f"% {' '.join(line.split())}\n" for line in lines)
+    return "".join(f"% {one_line(line)}\n" for line in lines)
 
 
 def _caption(report: Report, columns: Sequence[str]) -> str:

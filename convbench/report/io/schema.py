@@ -43,7 +43,7 @@ class Whole(Struct):
     environments, commands: of the machines of a joined report; environment_of: for each record, which of them.
     """
 
-    records: list[Any]
+    records: list[Any] = []
     environment: dict[str, Any] | None = None
     environments: list[dict[str, Any] | None] | None = None
     environment_of: list[Index] = []

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from convbench.report.io.document import Report
-
-if TYPE_CHECKING:
-    from convbench.sweep.store import Entry
+from convbench.report.io.load import join
+from convbench.report.io.schema import environment_from
+from convbench.sweep.store import Entry, read_store
 
 
 def stored_report(
     entries: Iterable[Entry], environments: Mapping[str, Mapping[str, Any]], command: str = "", origin: str = ""
 ) -> Report:
     """The report of ``entries``. environments: by the digest that entries name. origin: the file they come from."""
-    from convbench.report.io.load import join
-
     entries = list(entries)
     by_environment: dict[str | None, list[Entry]] = {}
     for entry in entries:
@@ -40,8 +39,6 @@ def stored_report(
 
 def _environment(digest: str | None, values: Mapping[str, Any], entries: Sequence[Entry]) -> dict[str, Any]:
     """The environment record of cases that were measured in one environment, at different times."""
-    from convbench.report.io.schema import environment_from
-
     environment_from(values, f"environment {digest}")
     during = [entry.during for entry in entries if entry.during]
     if not values or not during:
@@ -52,3 +49,10 @@ def _environment(digest: str | None, values: Mapping[str, Any], entries: Sequenc
         "end": max((part["end"] for part in during), key=lambda moment: str(moment["utc"])),
         "sources": {entry.record.target: entry.during.get("source") for entry in entries if entry.during},
     }
+
+
+def load_store(path: Path) -> Report:
+    """The report in a sweep's store. Raises UsageError."""
+    held = read_store(path)
+    report = stored_report(held.entries.values(), held.environments, origin=path.name)
+    return dataclasses.replace(report, damage=held.damage)

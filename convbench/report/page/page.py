@@ -13,6 +13,7 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined
 
 from convbench import __version__
 from convbench.report.environments import flatten
+from convbench.report.io.cells import tables_of
 from convbench.report.io.csv_file import to_csv
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json
@@ -20,6 +21,7 @@ from convbench.report.page.table import record_table, section_table
 from convbench.report.plots import draw_plots
 from convbench.report.plots.points import letter
 from convbench.report.plots.style import base_css, marks_css
+from convbench.text import visible
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,11 +38,17 @@ class Origin:
     groups: dict[str, list[tuple[str, str]]]
 
 
+def to_html(report: Report) -> dict[str, str]:
+    """The page as the one file of its format."""
+    return {"": render_page(report)}
+
+
 def render_page(report: Report) -> str:
     """The page as text: title, commands, table, plots, receptive fields, environment."""
     template = Environment(
         loader=FunctionLoader(_resource),
         autoescape=True,
+        finalize=_shown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -51,7 +59,7 @@ def render_page(report: Report) -> str:
         commands=report.command.splitlines(),
         notices=_notices(report),
         table=record_table(report),
-        sections={name: section_table(rows) for name, rows in report.sections.items()},
+        sections={item.name: section_table(item.rows) for item in tables_of(report) if item.name},
         plots=draw_plots(report),
         origins=_origins(report),
         downloads=_downloads(report),
@@ -63,6 +71,11 @@ def render_page(report: Report) -> str:
     )
 
 
+def _shown(value: Any) -> Any:
+    """Text without characters that no page may hold, or that turn the text around them; markup of ours as it is."""
+    return visible(value) if type(value) is str else value
+
+
 def _resource(name: str) -> str:
     return (files("convbench.report.page") / name).read_text(encoding="utf-8")
 
@@ -71,12 +84,16 @@ def _title(report: Report) -> str:
     targets = list(
         dict.fromkeys([record.target for record in report.records] or [field.label for field in report.fields])
     )
+    if not targets:
+        return ", ".join(report.sections).replace("_", " ").capitalize() or "No records"
     return ", ".join(targets) if len(targets) <= 3 else f"{len(targets)} targets measured with convbench"
 
 
 def _facts(report: Report) -> list[str]:
     records = report.records
-    facts = [_plural(len(records), "case"), _plural(len({record.target for record in records}), "target")]
+    facts = []
+    if records or not report.sections:
+        facts = [_plural(len(records), "case"), _plural(len({record.target for record in records}), "target")]
     facts += sorted({record.device_name or record.device or "" for record in records} - {""})
     facts += [f"torch {version}" for version in sorted({record.torch_version or "" for record in records} - {""})]
     days = sorted({(record.created_at or "")[:10] for record in records} - {""})

@@ -143,8 +143,13 @@ def heading(erfs: Sequence[Erf]) -> str:
     )
 
 
+def plain(text: str) -> str:
+    """``text`` from outside as matplotlib shows it as it is: a pair of dollars would be set as mathematics."""
+    return one_line(text).replace("$", r"\$")
+
+
 def _shared(erfs: Sequence[Erf], name: str) -> str:
-    values = dict.fromkeys(str(getattr(erf, name)) for erf in erfs)
+    values = dict.fromkeys(plain(str(getattr(erf, name))) for erf in erfs)
     return " / ".join(_WORDS.get(value, value) for value in values)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import matplotlib as mpl
@@ -24,13 +24,15 @@ from convbench.report.plots.erf_panels import (
     heading,
     keys,
     norm,
+    plain,
 )
+from convbench.text import one_line
 
 if TYPE_CHECKING:
     from convbench.measures.erf import Erf
+    from convbench.report.io.document import Report
 
 Scale = Literal["log", "linear", "both"]
-SUFFIXES = (".png", ".svg", ".pdf")
 
 _STYLE: dict[Any, Any] = {
     "font.size": 8.5,
@@ -58,11 +60,9 @@ class LabelledErf:
 
 def draw_erf(
     erfs: Sequence[LabelledErf],
-    path: Path | None = None,
     *,
     scale: Scale | None = None,
     columns: int = 6,
-    dpi: int = 160,
 ) -> Figure:
     """Draw one field, or a grid of fields: a column a label, a row a depth, radial profiles below.
 
@@ -70,21 +70,42 @@ def draw_erf(
     the squares hold 50% and 99% of the contribution, the dashed curve is the Gaussian with the map's second moment.
 
     scale: of the colours; a single field is shown on both unless told otherwise, a grid on the logarithmic one.
-    columns: at most so many side by side. path: written as .png, .svg or .pdf, if given.
-    Raises OutputError for another suffix, ValueError when there is nothing to draw.
+    columns: at most so many side by side.
+    Raises ValueError when there is nothing to draw.
     """
     if not erfs:
         raise ValueError("there is no receptive field to draw")
-    if path is not None and path.suffix.lower() not in SUFFIXES:
-        raise OutputError(f"{path} has suffix {path.suffix!r}: a picture is {', '.join(SUFFIXES)}")
     labels = list(dict.fromkeys(item.label for item in erfs))
     scale = scale or ("both" if len(labels) == 1 else "log")
     scales: tuple[ColourScale, ...] = ("log", "linear") if scale == "both" else (scale,)
     with mpl.rc_context(_STYLE):
         figure = (_Single if len(labels) == 1 else _Grid)(erfs, labels, scales, columns).figure
-        if path is not None:
-            figure.savefig(path, dpi=dpi, facecolor="white")
     return figure
+
+
+def to_png(report: Report) -> dict[str, bytes]:
+    """The report's receptive fields as one picture."""
+    return _picture(report, "png")
+
+
+def to_svg(report: Report) -> dict[str, bytes]:
+    """The same in vectors."""
+    return _picture(report, "svg")
+
+
+def to_pdf(report: Report) -> dict[str, bytes]:
+    """The same as a page."""
+    return _picture(report, "pdf")
+
+
+def _picture(report: Report, form: str) -> dict[str, bytes]:
+    erfs = [LabelledErf(field.label, field.erf) for field in report.fields if field.erf is not None]
+    if not erfs:
+        raise OutputError(f"a .{form} file is a picture of receptive fields, and none was measured")
+    buffer = io.BytesIO()
+    with mpl.rc_context(_STYLE):
+        draw_erf(erfs).savefig(buffer, format=form, dpi=160, facecolor="white")
+    return {"": buffer.getvalue()}
 
 
 class _Sheet:
@@ -173,7 +194,7 @@ class _Grid(_Sheet):
             if scale == self.scales[-1]:
                 self.caption(axes, erf)
             if index == 0:
-                axes.set_title("\n".join(textwrap.wrap(label, 24)), pad=5)
+                axes.set_title("\n".join(map(plain, textwrap.wrap(one_line(label), 24))), pad=5)
             if is_first:
                 name = depth_name(depth) + (f", {scale}" if len(self.scales) > 1 else "")
                 axes.set_ylabel(f"{name}\noffset (px)")
@@ -209,7 +230,7 @@ class _Single(_Sheet):
                 self.bar(scale, _LEFT + place * step + _CELL + 0.1, bottom, _CELL, "contribution / peak")
                 if place == 0:
                     axes.set_ylabel("offset (px)", labelpad=1)
-                    axes.set_title(f"{labels[0]}, {depth_name(depth)}", loc="left", pad=5)
+                    axes.set_title(f"{plain(labels[0])}, {depth_name(depth)}", loc="left", pad=5)
             left = _LEFT + len(scales) * step + 0.35
             axes = self.profile(labels[0], [depth], left, bottom, 2.2, _CELL)
             axes.set_ylabel("contribution per pixel\n(relative to the peak)")

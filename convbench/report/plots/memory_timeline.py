@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convbench.errors import OutputError
-from convbench.report.io.files import check_writable, write_atomically
+from convbench.report.io.formats import PICTURES
 from convbench.report.units import bytes_
 
 if TYPE_CHECKING:
@@ -17,7 +15,6 @@ if TYPE_CHECKING:
 
     from convbench.measures.memory import Memory
 
-PICTURES = (".png", ".svg", ".pdf")
 SUFFIXES = (*PICTURES, ".csv")
 COLUMNS = ("index", "phase", "operator", "module", "change_bytes", "live_bytes")
 
@@ -29,28 +26,17 @@ _WEIGHTS, _INPUT, _ROOT, _REST = "weights", "input", "the target itself", "other
 _GREYS = {_WEIGHTS: "#6b6b6b", _INPUT: "#a6a6a6", _REST: "#d9d9d9"}
 
 
-def check_timeline(path: Path) -> None:
-    """Raise OutputError, before anything is measured, for a path that `draw_timeline` could not write."""
-    if path.suffix.lower() not in SUFFIXES:
-        raise OutputError(
-            f"{path}: a memory timeline is {', '.join(PICTURES)} (a picture) or .csv (its changes), not {path.suffix!r}"
-        )
-    check_writable(path)
-
-
-def draw_timeline(memory: Memory, path: Path) -> None:
-    """Write the course of ``memory``'s call to ``path``; the suffix picks picture or table.
+def timeline_content(memory: Memory, suffix: str) -> str | bytes:
+    """A file of the course of ``memory``'s call: a picture, or its table where ``suffix`` is .csv.
 
     The picture stacks what is alive by the module that made it, over the changes in their order. The table has one row
-    a change, in bytes. Raises OutputError.
+    a change, in bytes.
     """
-    check_timeline(path)
-    if path.suffix.lower() == ".csv":
-        write_atomically(path, timeline_csv(memory))
-        return
+    if suffix.lower() == ".csv":
+        return timeline_csv(memory)
     content = io.BytesIO()
-    timeline_figure(memory).savefig(content, format=path.suffix.lower()[1:], dpi=160, facecolor="white")
-    write_atomically(path, content.getvalue())
+    timeline_figure(memory).savefig(content, format=suffix.lower()[1:], dpi=160, facecolor="white")
+    return content.getvalue()
 
 
 def timeline_csv(memory: Memory) -> str:

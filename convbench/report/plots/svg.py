@@ -5,12 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from html import escape
+from html import escape as escape_markup
 
 from convbench.report.plots.style import COLOURS, standalone_css
+from convbench.text import visible
 
 CHARACTER_PX = 6.1
 """Mean width of a character of a label: labels are placed without a font at hand."""
+
+
+def escape(text: str) -> str:
+    """``text`` for XML, which has no control characters."""
+    return escape_markup(visible(text))
 
 
 def element(name: str, content: str = "", **attributes: str | float | None) -> str:

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import csv
-import io
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields as dataclass_fields
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 from rich.table import Table
 
-from convbench.report.io.files import write_atomically
+from convbench.report.io.document import Report
+from convbench.report.io.fields import field_of
 from convbench.report.units import significant
 
 if TYPE_CHECKING:
@@ -51,49 +47,31 @@ def compare_table(fields: Sequence[LabelledErf]) -> Table:
     return table
 
 
-def write_erfs(path: Path, fields: Sequence[LabelledErf], environment: Mapping[str, Any], command: str) -> None:
-    """Write figures (.csv), figures with intervals, maps' profiles and environment (.json), or figures and maps (.npz).
+def erf_report(
+    fields: Sequence[LabelledErf],
+    failed: Sequence[Mapping[str, Any]] = (),
+    environment: Mapping[str, Any] | None = None,
+    command: str = "",
+) -> Report:
+    """One row a field, and those that could not be measured last, with ``status`` and ``error``.
 
-    Raises OutputError.
+    Formats of flat tables hold the figures; .json intervals and profiles as well, .npz all that and the maps.
     """
-    writers: dict[str, Callable[..., str | bytes]] = {".csv": _csv, ".json": _json, ".npz": _npz}
-    write_atomically(path, writers[path.suffix.lower()](fields, environment, command))
+    rows = [{**_row(field), **_spread(field.erf), "status": "ok", "error": None} for field in fields]
+    drawn = [field_of(field.label, field.erf) for field in fields]
+    return Report((), environment or {}, {"fields": [*rows, *failed]}, command, drawn)
 
 
-def _csv(fields: Sequence[LabelledErf], environment: Mapping[str, Any], command: str) -> str:
-    buffer = io.StringIO(newline="")
-    rows = [_row(field) for field in fields]
-    writer = csv.DictWriter(buffer, list(rows[0]) if rows else ["target"], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({key: "" if value is None else value for key, value in row.items()} for row in rows)
-    return buffer.getvalue()
-
-
-def _json(fields: Sequence[LabelledErf], environment: Mapping[str, Any], command: str) -> str:
-    content = {
-        "environment": dict(environment),
-        "command": command,
-        "fields": [
-            {
-                **_row(field),
-                "intervals": {k: [v.low, v.high] for k, v in field.erf.uncertainty.intervals.items()},
-                "standard_errors": dict(field.erf.uncertainty.errors),
-                "spread_over_initialisations": dict(field.erf.uncertainty.spread),
-                "radial_distance_px": field.erf.profile.distance_px.tolist(),
-                "radial_share": field.erf.profile.share.tolist(),
-                "warnings": list(field.erf.warnings),
-            }
-            for field in fields
-        ],
+def _spread(erf: Erf) -> dict[str, Any]:
+    """How far the figures can be trusted, and the radial profile: nested values."""
+    return {
+        "intervals": {name: [interval.low, interval.high] for name, interval in erf.uncertainty.intervals.items()},
+        "standard_errors": dict(erf.uncertainty.errors),
+        "spread_over_initialisations": dict(erf.uncertainty.spread),
+        "radial_distance_px": erf.profile.distance_px.tolist(),
+        "radial_share": erf.profile.share.tolist(),
+        "warnings": list(erf.warnings),
     }
-    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-
-
-def _npz(fields: Sequence[LabelledErf], environment: Mapping[str, Any], command: str) -> bytes:
-    buffer = io.BytesIO()
-    maps: dict[str, Any] = {f"map_{index}": field.erf.map for index, field in enumerate(fields)}
-    np.savez_compressed(buffer, description=_json(fields, environment, command), **maps)
-    return buffer.getvalue()
 
 
 def _row(field: LabelledErf) -> dict[str, Any]:
