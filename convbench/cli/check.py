@@ -14,8 +14,10 @@ from convbench.cli.app import app
 from convbench.cli.console import fail, note, out, print_table, warn
 from convbench.cli.measuring import command, latency_settings, progress
 from convbench.cli.options import Outputs, TimingFlags, Trust, takes_flags
+from convbench.cli.saving import save_report
 from convbench.errors import UsageError, nearest
-from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
+from convbench.report.io.document import Report
+from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.check.check import Change, Drift, Found
@@ -82,7 +84,7 @@ def check(
     from convbench.check.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
     from convbench.sweep.study import DEFAULT_TIMEOUT_S
 
-    check_row_outputs(output or ())
+    output = check_outputs(output or ())
     threshold = None if fail_slower is None else _share(fail_slower)
     measures = _measures(measure)
     records = _load(baseline)
@@ -98,14 +100,15 @@ def check(
         else:
             judged = judge_latencies(wanted, settings, threshold, tell)
             found = replace(judged, changes=found.changes, now=found.now)
+    saved = _save(output, found.changes, found.drifts)
     _print(found, sum(1 for row in rows if set(held_measures(row.record)) & set(measures)))
     _tell_versions(records, found.now)
     for label, reason in [*left, *found.failed]:
         warn(f"{label}: latency not checked: {reason}")
-    _save(output, found.changes, found.drifts)
     if found.interrupted:
         warn(f"interrupted: not measured, and so not checked: {'; '.join(found.left)}")
-    raise typer.Exit(130 if found.interrupted else _exit_code(found.changes, found.drifts, found.failed, threshold))
+    code = _exit_code(found.changes, found.drifts, found.failed, threshold)
+    raise typer.Exit(130 if found.interrupted else code or saved)
 
 
 def _share(text: str) -> float:
@@ -169,17 +172,15 @@ def _tell_versions(before: Sequence[Record], now: Sequence[Record]) -> None:
             )
 
 
-def _save(paths: Sequence[Path] | None, changes: Sequence[Change], drifts: Sequence[Drift]) -> None:
+def _save(paths: Sequence[Path], changes: Sequence[Change], drifts: Sequence[Drift]) -> int:
     from convbench.report.tables.check import check_rows
 
     if not paths:
-        return
+        return 0
     from convbench.environment import environment
 
-    table = Rows("findings", check_rows(changes, drifts), environment().to_json(), command())
-    for path in paths:
-        write_rows(path, table)
-        note(f"wrote {path}")
+    findings = {"findings": check_rows(changes, drifts)}
+    return save_report(paths, Report((), environment().to_json(), findings, command()))
 
 
 def _exit_code(

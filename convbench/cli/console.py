@@ -55,6 +55,13 @@ def fail(message: str) -> None:
     err().print(f"error: {message}", style="bold red", markup=False)
 
 
+def print_heading(name: str, rest: str) -> None:
+    """Print what a table is about, the name in bold."""
+    from rich.text import Text
+
+    out().print(Text.assemble((name, "bold"), " ", rest))
+
+
 def print_table(table: Table) -> None:
     """Print a table as wide as it needs: rich would fold cells at the terminal's width or, piped, at 80 columns."""
     from rich.console import Console

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import fail, note, out, print_table, warn
+from convbench.cli.console import fail, note, print_table, warn
 from convbench.cli.measuring import command, progress
 from convbench.cli.options import (
     Batch,
@@ -27,7 +27,9 @@ from convbench.cli.options import (
     expand_targets,
     takes_flags,
 )
-from convbench.errors import ConvbenchError, OutputError, UsageError, nearest
+from convbench.cli.saving import save_report
+from convbench.errors import ConvbenchError, UsageError
+from convbench.report.io.formats import FIELDS, PICTURES, check_outputs
 
 if TYPE_CHECKING:
     from convbench.case import Case
@@ -103,8 +105,6 @@ Examples:
   convbench erf plot MRFA PyConv --depth 1 --depth 4 -o depth.pdf
   convbench erf plot uniconvnet_a --layer-scale 1 --seeds 1
 """
-_PICTURES = (".png", ".svg", ".pdf")
-_TABLES = (".csv", ".json", ".npz")
 
 
 @erf_app.command("plot", epilog=_PLOT_EXAMPLES)
@@ -118,16 +118,9 @@ def plot(
     ] = None,
 ) -> None:
     """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
-    from convbench.report.plots.erf_plot import draw_erf
-
-    paths = output or [Path("erf.png")]
-    _check(paths, _PICTURES)
+    paths = check_outputs(output or [Path("erf.png")], PICTURES)
     fields, code = _measure(flags, targets)
-    for path in paths if fields else ():
-        draw_erf(fields, path)
-        note(f"drew {path}")
-        out().print(str(path), markup=False)
-    raise typer.Exit(code)
+    raise typer.Exit(code or _save(paths, fields, as_data=True))
 
 
 _MEASURE_EXAMPLES = """\b
@@ -138,7 +131,7 @@ Examples:
 """
 Files = Annotated[
     list[Path] | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Also write .csv, .json or .npz (with the maps)."),
+    typer.Option("-o", "--output", metavar="FILE", help="Also write a table, a picture, or .npz with the maps."),
 ]
 
 
@@ -148,12 +141,12 @@ def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     """Print every figure of the receptive fields, with 95% intervals over samples."""
     from convbench.report.tables.erf import measure_table
 
-    _check(output or (), _TABLES)
+    output = check_outputs(output or (), FIELDS)
     fields, code = _measure(flags, targets)
+    saved = _save(output, fields)
     if fields:
         print_table(measure_table(fields))
-    _save(output, fields)
-    raise typer.Exit(code)
+    raise typer.Exit(code or saved)
 
 
 _COMPARE_EXAMPLES = """\b
@@ -169,22 +162,12 @@ def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     """Print the figures of several targets as ratios to the first."""
     from convbench.report.tables.erf import compare_table
 
-    _check(output or (), _TABLES)
+    output = check_outputs(output or (), FIELDS)
     fields, code = _measure(flags, targets)
+    saved = _save(output, fields)
     if fields:
         print_table(compare_table(fields))
-    _save(output, fields)
-    raise typer.Exit(code)
-
-
-def _check(paths: Sequence[Path], suffixes: Sequence[str]) -> None:
-    from convbench.report.io.files import check_writable
-
-    for path in paths:
-        if path.suffix.lower() not in suffixes:
-            hint = nearest(path.suffix, suffixes)
-            raise OutputError(f"{path}: the suffix must be one of {', '.join(suffixes)}, got {path.suffix!r}.{hint}")
-        check_writable(path)
+    raise typer.Exit(code or saved)
 
 
 def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], int]:
@@ -227,12 +210,11 @@ def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[Label
     return fields, code
 
 
-def _save(paths: Sequence[Path] | None, fields: Sequence[LabelledErf]) -> None:
+def _save(paths: Sequence[Path], fields: Sequence[LabelledErf], *, as_data: bool = False) -> int:
     if not paths or not fields:
-        return
+        return 0
     from convbench.environment import environment
-    from convbench.report.tables.erf import write_erfs
+    from convbench.report.tables.erf import erf_report
 
-    for path in paths:
-        write_erfs(path, fields, json.loads(json.dumps(environment().to_json(), default=str)), command())
-        note(f"wrote {path}")
+    about = json.loads(json.dumps(environment().to_json(), default=str))
+    return save_report(paths, erf_report(fields, (), about, command()), as_data=as_data)

@@ -98,8 +98,8 @@ def save(
     if not paths:
         return 0
     from convbench.environment import environment
-    from convbench.report.io.fields import field_of
     from convbench.report.io.document import Report
+    from convbench.report.io.fields import field_of
 
     modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
     surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()

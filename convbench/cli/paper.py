@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import fail, note, out, print_table
+from convbench.cli.console import fail, out, print_table
 from convbench.cli.measuring import command, progress
 from convbench.cli.options import Outputs
-from convbench.report.io.row_files import Rows, check_row_outputs, write_rows
+from convbench.cli.saving import save_report
+from convbench.report.io.document import Report
+from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.paper import Comparison
@@ -54,7 +56,7 @@ def paper(
     from convbench.paper.measure import compare_published
     from convbench.report.tables.paper import explanations, paper_rows, paper_table
 
-    check_row_outputs(output or ())
+    output = check_outputs(output or ())
     figures = select(published(), systems or ())
     done: list[Comparison] = []
     interrupted = False
@@ -65,17 +67,15 @@ def paper(
                 tell(f"{_name(comparison)}: {comparison.verdict}")
     except KeyboardInterrupt:
         interrupted = True
-    print_table(paper_table(done))
-    for line in explanations(done):
-        out().print(line, markup=False)
+    saved = 0
     if output:
         from convbench.environment import environment
 
-        rows = Rows("figures", paper_rows(done), environment().to_json(), command())
-        for path in output:
-            write_rows(path, rows)
-            note(f"wrote {path}")
-    raise typer.Exit(130 if interrupted else _exit_code(done))
+        saved = save_report(output, Report((), environment().to_json(), {"figures": paper_rows(done)}, command()))
+    print_table(paper_table(done))
+    for line in explanations(done):
+        out().print(line)
+    raise typer.Exit(130 if interrupted else _exit_code(done) or saved)
 
 
 def _exit_code(comparisons: list[Comparison]) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import note, out, print_table
+from convbench.cli.console import out, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.cli.saving import save_contents
@@ -18,7 +18,7 @@ from convbench.errors import UsageError
 from convbench.report.io.formats import PICTURES, check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import ModuleCost, Roofline
+    from convbench.measures.cost import ModuleCost, Reconciliation, Roofline
     from convbench.measures.outcome import Outcome
 
 _EXAMPLES = """\b
@@ -123,7 +123,7 @@ def _roof(outcome: Outcome) -> Roofline | None:
     return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 
 
-def _cross_check(outcome: Outcome) -> CrossCheck:
+def _cross_check(outcome: Outcome) -> Reconciliation:
     """Count with other tools too."""
     from convbench.measures.cost import cross_check
 

@@ -12,9 +12,11 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.console import note, out, warn
 from convbench.cli.measuring import command
+from convbench.cli.saving import save_report
 from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
 from convbench.records import COLUMNS
-from convbench.report.io.files import check_outputs, write, write_atomically
+from convbench.report.io.files import absolute, shown, write_atomically
+from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.report.io.document import Report
@@ -64,9 +66,9 @@ def report(
 
     if not output and plots is None:
         raise UsageError("say what to write: -o page.html, or --plots FOLDER")
-    check_outputs(output or ())
+    output = check_outputs(output or ())
     if plots is not None:
-        _check_folder(plots)
+        plots = _made(plots)
     loaded = [load(path) for path in files]
     damage = [text for whole in loaded for text in whole.damage]
     for text in damage:
@@ -80,14 +82,10 @@ def report(
         title=title,
         columns=_columns(columns),
     )
-    for path in output or ():
-        for written in write(path, joined):
-            note(f"wrote {written}")
-            out().print(str(written), markup=False)
+    saved = save_report(output, joined, as_data=True)
     if plots is not None:
         _write_plots(plots, joined)
-    if damage:
-        raise typer.Exit(3)
+    raise typer.Exit(3 if damage else saved)
 
 
 def _columns(text: str | None) -> tuple[str, ...]:
@@ -98,13 +96,15 @@ def _columns(text: str | None) -> tuple[str, ...]:
     return names
 
 
-def _check_folder(folder: Path) -> None:
+def _made(folder: Path) -> Path:
+    folder = absolute(folder)
     if folder.exists() and not folder.is_dir():
-        raise OutputError(f"--plots {folder} is a file: name a folder")
+        raise OutputError(f"--plots {shown(folder)} is a file: name a folder")
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise OutputError(f"{folder} cannot be made: {error.strerror}") from error
+        raise OutputError(f"{shown(folder)} cannot be made: {error.strerror}") from error
+    return folder
 
 
 def _write_plots(folder: Path, report: Report) -> None:
@@ -115,5 +115,5 @@ def _write_plots(folder: Path, report: Report) -> None:
         warn("no plot can be drawn of these records: latency and cost, or several widths or sizes, are needed")
     for name, content in drawings:
         write_atomically(folder / name, content)
-        out().print(str(folder / name), markup=False)
-    note(f"wrote {len(drawings)} plots to {folder}")
+        out().print(shown(folder / name))
+    note(f"wrote {len(drawings)} plots to {shown(folder)}")

@@ -6,16 +6,17 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convbench.cli.console import fail, note
+from convbench.cli.console import fail, note, out
 from convbench.errors import OutputError
 
 if TYPE_CHECKING:
     from convbench.report.io.document import Report
 
 
-def save_report(paths: Sequence[Path] | None, report: Report) -> int:
+def save_report(paths: Sequence[Path] | None, report: Report, *, as_data: bool = False) -> int:
     """Write ``report`` to each of ``paths`` and say which were written and which could not be.
 
+    as_data: whether the files' names go to stdout, since they are what the command gives.
     Returns the exit code that follows: 0, or 3 where one could not be written.
     """
     from convbench.report.io.files import shown
@@ -24,7 +25,7 @@ def save_report(paths: Sequence[Path] | None, report: Report) -> int:
     written = write_outputs(paths or (), report)
     for output in written:
         for path in output.files:
-            note(f"wrote {shown(path)}")
+            out().print(shown(path)) if as_data else note(f"wrote {shown(path)}")
         if output.failure is not None:
             fail(output.failure)
     return 3 if any(output.failure is not None for output in written) else 0

@@ -14,8 +14,9 @@ from convbench.cli.app import app
 from convbench.cli.console import err, note, out, print_table, verbosity, warn
 from convbench.cli.measuring import command
 from convbench.cli.options import Outputs, Targets, Trust, takes_flags
+from convbench.cli.saving import save_report
 from convbench.errors import UsageError
-from convbench.report.io.files import check_outputs, write
+from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.sweep.study import Study
@@ -152,7 +153,7 @@ def sweep(
     from convbench.sweep.vetting import require_modules
 
     outputs, place = _places(output or (), store, targets or ())
-    check_outputs(outputs)
+    outputs = check_outputs(outputs)
     study = read_study(targets or (), grid, settings, option or ())
     if not trust:
         require_modules(study.named_by_data)
@@ -162,8 +163,8 @@ def sweep(
         raise typer.Exit(0)
     with _telling(place) as tell:
         result = run_study(study, place, slurm=parameters, force=force, retry_failed=retry_failed, tell=tell)
-    _finish(result, place, outputs)
-    raise typer.Exit(130 if result.interrupted else 3 if any(r.status != "ok" for r in result.records) else 0)
+    saved = _finish(result, place, outputs)
+    raise typer.Exit(130 if result.interrupted else 3 if any(r.status != "ok" for r in result.records) else saved)
 
 
 def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, options: Sequence[str]) -> Study:
@@ -250,10 +251,11 @@ def _left(progress: Progress) -> str:
     return f", about {duration(progress.left_s)} left"
 
 
-def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
+def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> int:
     from convbench.report.io.stored import stored_report
     from convbench.report.tables.sweep import common_conditions, sweep_table
 
+    saved = save_report(outputs, stored_report(result.entries, result.environments, command()))
     for text in result.damage:
         warn(text)
     records = result.records
@@ -267,10 +269,7 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> None:
         if result.parting_words:
             note(result.parting_words)
     note(f"records are in {store}")
-    report = stored_report(result.entries, result.environments, command())
-    for path in outputs:
-        for written in write(path, report):
-            note(f"wrote {written}")
+    return saved
 
 
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:

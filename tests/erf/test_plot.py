@@ -11,9 +11,11 @@ import pytest
 from matplotlib.colors import LogNorm
 from torch import nn
 
-from convbench.errors import OutputError
 from convbench.measures.erf import Erf, ErfSettings, measure_erf
+from convbench.report.io.formats import FIELDS, write, write_outputs
+from convbench.report.io.load import load
 from convbench.report.plots.erf_plot import LabelledErf, draw_erf
+from convbench.report.tables.erf import erf_report
 from tests.erf.closed_form import constant_conv
 
 
@@ -92,18 +94,38 @@ def test_replknets_maps_are_labelled_as_such() -> None:
 @pytest.mark.parametrize(("suffix", "magic"), [(".png", b"\x89PNG"), (".pdf", b"%PDF"), (".svg", b"<?xml")])
 def test_files(erfs: list[LabelledErf], tmp_path: Path, suffix: str, magic: bytes) -> None:
     path = tmp_path / f"field{suffix}"
-    draw_erf(erfs[:2], path)
+    write(path, erf_report(erfs[:2]))
     content = path.read_bytes()
     assert content.startswith(magic)
     if suffix == ".svg":
         assert "theoretical field" in content.decode()
 
 
-def test_other_suffixes_are_errors(erfs: list[LabelledErf], tmp_path: Path) -> None:
-    with pytest.raises(OutputError, match=r"suffix '\.gif': a picture is \.png, \.svg, \.pdf"):
-        draw_erf(erfs, tmp_path / "field.gif")
+@pytest.mark.parametrize("suffix", FIELDS)
+def test_fields_are_written_to_every_format(erfs: list[LabelledErf], tmp_path: Path, suffix: str) -> None:
+    failed = {"target": "broken", "status": "error", "error": "forward: no"}
+    (output,) = write_outputs([tmp_path / f"fields{suffix}"], erf_report(erfs[:1], [failed]))
+    assert (output.files, output.failure) == ((output.path,), None)
+    content = output.path.read_bytes()
+    if suffix in (".csv", ".json", ".md", ".tex", ".html"):
+        assert erfs[0].label.encode() in content
+        assert b"forward: no" in content
+    if suffix == ".npz":
+        (read,) = load(output.path).fields
+        assert (read.map == erfs[0].erf.map).all()
+
+
+def test_a_picture_of_nothing_is_told(tmp_path: Path) -> None:
+    (output,) = write_outputs([tmp_path / "none.png"], erf_report([]))
+    assert output.failure is not None
+    assert "none was measured" in output.failure
     with pytest.raises(ValueError, match="no receptive field"):
         draw_erf([])
+
+
+def test_a_name_with_dollars_is_no_formula() -> None:
+    shown = texts(draw_erf([LabelledErf(r"cost $\frac$ \x1b", field(lambda: constant_conv(5)))]))
+    assert r"cost \$\frac\$ \x1b" in shown
 
 
 def test_drawing_imports_no_torch() -> None:

@@ -16,9 +16,11 @@ from torch import nn
 from convbench.case import Case
 from convbench.errors import OutputError
 from convbench.measures.memory import Memory, MemoryEvent, measure_memory
+from convbench.report.io.files import write_atomically
+from convbench.report.io.formats import check_outputs
 from convbench.report.plots.memory_timeline import (
-    check_timeline,
-    draw_timeline,
+    SUFFIXES,
+    timeline_content,
     timeline_csv,
     timeline_figure,
     timeline_layers,
@@ -91,21 +93,21 @@ def test_the_picture_names_phases_and_the_peak() -> None:
 )
 def test_the_suffix_picks_the_format(suffix: str, start: bytes, tmp_path: Path) -> None:
     path = tmp_path / f"timeline{suffix}"
-    draw_timeline(memory_of(nn.ReLU()), path)
+    write_atomically(path, timeline_content(memory_of(nn.ReLU()), suffix))
     assert path.read_bytes().startswith(start)
 
 
 def test_a_call_that_allocates_nothing_can_be_drawn(tmp_path: Path) -> None:
     path = tmp_path / "nothing.png"
-    draw_timeline(memory_of(nn.Identity(), "inference"), path)
+    write_atomically(path, timeline_content(memory_of(nn.Identity(), "inference"), path.suffix))
     assert path.stat().st_size > 1000
 
 
 def test_a_wrong_suffix_or_place_is_said_before_measuring(tmp_path: Path) -> None:
     with pytest.raises(OutputError, match=r"timeline\.txt: .*\.png.*\.csv"):
-        check_timeline(tmp_path / "timeline.txt")
+        check_outputs([tmp_path / "timeline.txt"], SUFFIXES)
     with pytest.raises(OutputError, match="does not exist"):
-        check_timeline(tmp_path / "nowhere" / "timeline.png")
+        check_outputs([tmp_path / "nowhere" / "timeline.png"], SUFFIXES)
 
 
 def test_drawing_imports_no_torch() -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from convbench.report.io.document import Report
-from convbench.report.io.files import write
+from convbench.report.io.formats import write
 from convbench.report.plots.points import points
 from convbench.report.plots.scatter import pareto_front
 from tests.report.chromium import CHROMIUM, Browser, browser

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from convbench.report.io.document import Report
-from convbench.report.io.files import EXPORTERS, write
+from convbench.report.io.formats import TABLES, write
 from convbench.report.io.load import load
 from tests.report.made_up_records import ENVIRONMENT, record, zoo
 
@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_every_format_is_rendered_again_from_saved_records(folder: Path) -> None:
-    outputs = [f"again{suffix}" for suffix in EXPORTERS]
+    outputs = [f"again{suffix}" for suffix in TABLES]
     done = run(folder, "a.json", *(part for name in outputs for part in ("-o", name)))
     assert (done.returncode, done.stdout.split()) == (0, outputs)
     for name in ("again.csv", "again.json", "again.parquet"):

@@ -22,7 +22,8 @@ from hypothesis import strategies as st
 
 from convbench.errors import MissingExtraError, OutputError, UsageError
 from convbench.records import COLUMNS, Record
-from convbench.report.io.files import EXPORTERS, Report, check_outputs, write, write_atomically
+from convbench.report.io.document import Report
+from convbench.report.io.formats import TABLES, check_outputs, write, write_outputs
 from convbench.report.io.load import load
 from tests.report.made_up_records import ENVIRONMENT, record
 from tests.report.strategies import RECORDS
@@ -112,14 +113,14 @@ def test_parquet_keeps_break_downs_beside_it(tmp_path: Path) -> None:
     assert pq.read_table(written[1]).to_pylist() == [{"path": "conv", "macs": 7}]
 
 
-@pytest.mark.parametrize("suffix", list(EXPORTERS))
+@pytest.mark.parametrize("suffix", TABLES)
 def test_every_format_writes_an_empty_report(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"empty{suffix}"
     assert write(path, Report([])) == [path]
     assert path.exists()
 
 
-@pytest.mark.parametrize("suffix", list(EXPORTERS))
+@pytest.mark.parametrize("suffix", TABLES)
 def test_every_format_writes_a_record_that_knows_its_target_only(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"bare{suffix}"
     write(path, Report([Record("MRFA", status="error", error="build: no")]))
@@ -132,19 +133,39 @@ def test_half_a_character_in_an_error_does_not_lose_the_file(tmp_path: Path) -> 
     assert load(path).records[0].error == "cannot open \\udce9.png"
 
 
-def test_a_full_disk_leaves_the_old_file_and_nothing_else(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "records.csv"
-    path.write_text("old")
+@pytest.mark.parametrize("suffix", TABLES)
+def test_every_format_writes_a_table_that_holds_no_records(tmp_path: Path, suffix: str) -> None:
+    rows = [{"check": "forward", "before": 3, "values": [1]}, {"check": "copies", "before": "none", "late": 2**70}]
+    path = tmp_path / f"checks{suffix}"
+    assert write(path, Report((), ENVIRONMENT, {"checks": rows}, "convbench verify MRFA")) == [path]
+    content = path.read_bytes()
+    assert b"copies" in content
+    assert (b"values" in content) == (suffix == ".json")  # a flat table has no place for what is nested
 
-    def fail(self: Path, data: bytes) -> int:
-        Path(self).touch()
-        raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(Path, "write_bytes", fail)
-    with pytest.raises(OutputError, match=r"records.csv cannot be written: No space left on device"):
-        write_atomically(path, "new")
-    assert path.read_text() == "old"
-    assert list(tmp_path.iterdir()) == [path]
+def test_a_table_that_holds_no_records_is_read_back_from_json(tmp_path: Path) -> None:
+    report = Report((), ENVIRONMENT, {"checks": [{"check": "forward", "before": 3}]}, "convbench verify MRFA")
+    write(tmp_path / "checks.json", report)
+    assert dataclasses.replace(load(tmp_path / "checks.json"), records=(), origin="") == report
+
+
+def test_one_output_that_fails_leaves_the_others(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    outputs = check_outputs([gone / "first.csv", tmp_path / "second.csv", tmp_path / "third.json"])
+    gone.rmdir()
+    first, *others = write_outputs(outputs, Report([record()]))
+    assert first.failure is not None
+    assert "gone does not exist any more" in first.failure
+    assert [(output.failure, output.path.exists()) for output in others] == [(None, True)] * 2
+
+
+def test_an_output_is_where_it_was_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    outputs = check_outputs([Path("records.csv")])
+    monkeypatch.chdir("/")
+    write_outputs(outputs, Report([record()]))
+    assert (tmp_path / "records.csv").exists()
 
 
 def test_writing_replaces_a_file(tmp_path: Path) -> None:

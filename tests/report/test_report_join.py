@@ -8,7 +8,7 @@ import pytest
 
 from convbench.report.environments import flatten, same_environment
 from convbench.report.io.document import Report
-from convbench.report.io.files import write
+from convbench.report.io.formats import write
 from convbench.report.io.load import join, load
 from tests.report.made_up_records import ENVIRONMENT, record
 

@@ -13,7 +13,7 @@ import pytest
 
 from convbench.report.io.document import Report
 from convbench.report.io.fields import Field
-from convbench.report.io.files import write
+from convbench.report.io.formats import write
 from convbench.report.io.load import load
 from convbench.report.page.page import render_page
 from tests.report.made_up_records import ENVIRONMENT, record, zoo

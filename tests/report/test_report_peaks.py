@@ -10,7 +10,7 @@ import pytest
 from convbench.calibration import Calibration
 from convbench.machine import machine
 from convbench.report.io.document import Report
-from convbench.report.io.files import write
+from convbench.report.io.formats import write
 from convbench.report.io.load import load
 from convbench.report.plots import peaks
 from convbench.report.plots.peaks import Peaks, known_peaks, with_calibrations

@@ -123,9 +123,7 @@ def _contents(path: Path, report: Report) -> dict[Path, str | bytes]:
         raise OutputError(f"{shown(path)}: no format has the suffix {path.suffix!r}. Accepted: {', '.join(FIELDS)}")
     require_package(path, "writing")
     contents: Mapping[str, str | bytes] = named(row.writer)(with_calibrations(report))
-    return {
-        path.with_suffix(f".{name}{path.suffix}") if name else path: content for name, content in contents.items()
-    }
+    return {path.with_suffix(f".{name}{path.suffix}") if name else path: content for name, content in contents.items()}
 
 
 def require_package(path: Path, purpose: str) -> None:

@@ -16,10 +16,9 @@ def load(path: Path) -> Report:
     """The report that ``path`` holds. Raises UsageError that names the file, the place in it and the rule."""
     row = FORMATS.get(path.suffix.lower())
     if row is None or not row.reader:
-        read = [suffix for suffix, row in FORMATS.items() if row.reader]
-        raise UsageError(
-            f"{path}: saved records are read from {', '.join(read)}, not from {path.suffix!r}.{nearest(path.suffix, read)}"
-        )
+        known = [suffix for suffix, row in FORMATS.items() if row.reader]
+        hint = nearest(path.suffix, known)
+        raise UsageError(f"{path}: saved records are read from {', '.join(known)}, not from {path.suffix!r}.{hint}")
     require_package(path, "reading")
     report: Report = named(row.reader)(path)
     return report

@@ -13,6 +13,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.patheffects import withStroke
 
+from convbench.text import one_line
+
 if TYPE_CHECKING:
     from convbench.measures.erf import Box, Erf, RadialProfile
 

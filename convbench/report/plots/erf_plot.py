@@ -79,8 +79,7 @@ def draw_erf(
     scale = scale or ("both" if len(labels) == 1 else "log")
     scales: tuple[ColourScale, ...] = ("log", "linear") if scale == "both" else (scale,)
     with mpl.rc_context(_STYLE):
-        figure = (_Single if len(labels) == 1 else _Grid)(erfs, labels, scales, columns).figure
-    return figure
+        return (_Single if len(labels) == 1 else _Grid)(erfs, labels, scales, columns).figure
 
 
 def to_png(report: Report) -> dict[str, bytes]:
