@@ -22,6 +22,7 @@ Every key takes one value or a list of values, and the cases are all their combi
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,6 +36,8 @@ from convbench.sweep.settings import KEYS, Given, Key, Settings
 from convbench.sweep.task import Task, make_task
 
 DEFAULT_TIMEOUT_S = 1800.0
+MAX_CASES = 100_000
+_MOST_SECONDS = 1e7
 
 _AXES = tuple(key for key in KEYS if key.field)
 
@@ -82,6 +85,7 @@ def make_study(*layers: Sequence[Settings]) -> Study:
     timeouts: list[float] = []
     for combination in itertools.product(*layers):
         settings = _merge(combination)
+        _require_countable(settings)
         for task, place in _expand(settings):
             tasks.setdefault(task.key, task)
             places.setdefault(task.key, place)
@@ -122,6 +126,14 @@ def _expand(settings: Settings) -> Iterator[tuple[Task, Places]]:
             case = Case(target, options=options, **dict(zip(mine, values, strict=True)))
             measures = _measures(settings, case.device)
             yield _named(places.target, make_task, case, measures, strict, latency), places
+
+
+def _require_countable(settings: Settings) -> None:
+    """A few lines can ask for more cases than there is memory for. Raises UsageError."""
+    cases = math.prod(len(given.value) for given in settings.values() if isinstance(given.value, list | tuple))
+    if cases > MAX_CASES:
+        given = max(settings.values(), key=lambda given: len(given.value) if isinstance(given.value, list) else 0)
+        raise UsageError(f"{given.where}: the grid has {cases} combinations: at most {MAX_CASES} are taken")
 
 
 def _places(settings: Settings, target: str) -> Places:
@@ -168,7 +180,7 @@ def _require_known_owners(grids: Sequence[Settings]) -> None:
         if len(path) == 3 and path[1].lower() not in map(str.lower, targets):
             raise UsageError(
                 f"{given.where}: options of {shown(path[1])}, which is not among the targets."
-                f"{nearest(path[1], targets)} They are: {', '.join(targets)}"
+                f"{nearest(path[1], targets)} They are: {', '.join(targets[:20])}"
             )
 
 
@@ -223,8 +235,10 @@ def _positive(settings: Settings, name: str) -> float | None:
     given = settings.get((name,))
     if given is None:
         return None
-    if given.value <= 0:
-        raise UsageError(f"{given.where}: must be more than zero, got {shown(given.value)}")
+    if not 0 < given.value <= _MOST_SECONDS:  # nan is not either
+        raise UsageError(
+            f"{given.where}: must be more than zero and at most {_MOST_SECONDS:g}, got {shown(given.value)}"
+        )
     return float(given.value)
 
 

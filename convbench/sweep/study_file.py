@@ -13,6 +13,8 @@ from convbench.errors import UsageError
 from convbench.reading import MAX_DEPTH, read_text, require_shallow
 from convbench.sweep.settings import Place, Settings, settings_from
 
+MAX_CHARACTERS = 1000
+"""Of one value."""
 _NAME = r"""(?:[\w-]+|"[^"]*"|'[^']*')"""
 _DOTTED = rf"{_NAME}(?:\s*\.\s*{_NAME})*"
 _HEADER = re.compile(rf"\s*(\[\[?)\s*({_DOTTED})\s*\]")
@@ -37,6 +39,9 @@ def settings_from_file(path: Path) -> list[Settings]:
         return f"{path}, {name}" if known is None else f"{path}, line {lines[known]}, {name}"
 
     grids = settings_from(content, where)
+    for given in (given for grid in grids for given in grid.values()):
+        if any(len(repr(value)) > MAX_CHARACTERS for value in _items(given.value) or (given.value,)):
+            raise UsageError(f"{given.where}: a value has more than {MAX_CHARACTERS} characters")
     return [{key: replace(given, by_data=True) for key, given in grid.items()} for grid in grids]
 
 

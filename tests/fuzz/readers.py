@@ -16,6 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import numpy as np
 import torch
@@ -278,7 +279,7 @@ def fuzz(name: str, reader: Reader, calls: int, seed: int, folder: Path) -> Coun
     """What ``calls`` calls raised that was no ConvbenchError, by kind and place."""
     chance = Random(f"{name}-{seed}")
     found: Counter[str] = Counter()
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), mock.patch("os.fsync"):  # nothing here has to outlive a power cut
         warnings.simplefilter("ignore")
         for _ in range(calls):
             data = damaged(chance.choice(reader.samples), chance, structured=reader.structured)
