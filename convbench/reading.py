@@ -116,6 +116,11 @@ def typed(value: Any, kind: type[T], place: str) -> T:
         raise UsageError(f"{place}: holds half a character, {shown(error.object)}, which no text can") from error
 
 
+def writable(value: T) -> T:
+    """A text with its halves of surrogate pairs, which no file can hold, as escapes; any other value as it is."""
+    return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value  # type: ignore[return-value]
+
+
 def shown(value: Any) -> str:
     """A value for a message: its repr, cut where it is long."""
     text = repr(value) if not isinstance(value, int) or value.bit_length() < 256 else "a number of many digits"

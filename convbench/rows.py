@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from convbench.errors import UsageError, nearest
-from convbench.reading import parse_json, shown
+from convbench.reading import parse_json, shown, writable
 from convbench.records import COLUMNS, SCHEMA_VERSION, STATUSES, Record, column_types
 
 _MOST = {int: 2**63 - 1, float: math.inf, str: 2**20}
@@ -71,7 +71,7 @@ def _cell(value: Any, name: str, kind: type, place: str, text: bool) -> Any:
     if isinstance(found, str):
         if len(found) > _MOST[str]:
             raise UsageError(f"{place}: {name} has {len(found)} characters: at most {_MOST[str]} are read")
-        return found.encode(errors="backslashreplace").decode()  # half of a pair is no character, and cannot be written
+        return writable(found)
     least = 1 if name in ("schema_version", "threads") else 0
     if not least <= found <= _MOST[kind] or found == math.inf:  # nan is not either
         raise UsageError(f"{place}: {name} must be {_WORDS[kind]} of at least {least}, got {shown(value)}")

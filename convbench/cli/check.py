@@ -88,7 +88,11 @@ def check(
     threshold = None if fail_slower is None else _share(fail_slower)
     measures = _measures(measure)
     records = _load(baseline)
-    rows = rows_of(records, str(baseline), trust=trust)
+    try:
+        rows = rows_of(records, str(baseline), trust=trust)
+    except KeyboardInterrupt:
+        warn("interrupted: nothing was measured, and so nothing checked")
+        raise typer.Exit(130) from None
     wanted, left = comparisons(rows, reference) if "latency" in measures else ([], [])
     _require_judgeable(threshold, measures, wanted, left)
     settings = latency_settings(timing)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -82,6 +84,25 @@ def test_a_block_that_became_cheaper_has_changed_too(baseline: Path, tmp_path: P
     assert done.returncode == 1
     assert "36,865" in done.stdout
     assert "1 figure differs" in done.stderr
+
+
+def test_an_interrupted_check_says_what_it_did_not_measure(baseline: Path, tmp_path: Path) -> None:
+    folder = copy(baseline, tmp_path)
+    text = (folder / "mine.py").read_text()
+    (folder / "mine.py").write_text(
+        text.replace(
+            "def forward(self, x):", "def forward(self, x):\n        open('begun', 'w'); time.sleep(600)"
+        ).replace("from torch", "import time\nfrom torch", 1)
+    )
+    command = [sys.executable, "-m", "convbench", "check", "b.csv", "--measure", "params", "--measure", "cost"]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as check:
+        while not (folder / "begun").exists() and check.poll() is None:
+            time.sleep(0.1)
+        check.send_signal(signal.SIGINT)
+        out, err = check.communicate()
+    assert check.returncode == 130, err
+    assert "interrupted: not measured, and so not checked: mine.py:Mine dim 8 1x8x8x8" in " ".join(err.split())
+    assert "every figure" not in out
 
 
 def test_a_changed_default_is_a_difference(baseline: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any, NotRequired, TypedDict
 from msgspec import Meta, Struct
 
 from convbench.errors import UsageError
-from convbench.reading import typed
+from convbench.reading import typed, writable
 
 Scalar = str | int | float | bool | None
 Positive = Annotated[float, Meta(gt=0, le=1e300)]
@@ -87,7 +87,8 @@ def sections_from(content: Mapping[str, Any], place: str) -> dict[str, Sequence[
             continue
         if not _SECTION.fullmatch(name):
             raise UsageError(f"{place}: a break-down is called by letters, digits and underscores, not {name[:60]!r}")
-        found[name] = typed(rows, list[dict[str, Scalar]], f"{place}, {name}")
+        told = typed(rows, list[dict[str, Scalar]], f"{place}, {name}")
+        found[name] = [{writable(key): writable(value) for key, value in row.items()} for row in told]
         _require_columns_of_one_kind(found[name], f"{place}, {name}")
     return found
 
