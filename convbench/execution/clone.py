@@ -50,7 +50,7 @@ _CONTAINERS = (dict, list, set, deque, Tensor, nn.Module)
 
 def clone(module: nn.Module, how: How = "real") -> nn.Module:
     """A clone of ``module`` without gradients: ``real``, its values on its own device; ``meta``, its shapes alone;
-    ``frozen``, with parameters over the original's memory that ask for no gradient. (``fake``: see `cloning`.)
+    ``frozen``, its values with parameters that ask for no gradient. (``fake``: see `cloning`.)
 
     Everything that running the clone can change is its own: tensors, modes, attributes, hooks, and the lists, objects
     and modules that its functions have captured. A part made by ``torch.compile`` becomes what it was made from.
@@ -154,9 +154,10 @@ class Cloner:
         if known is not None:
             return known
         if is_lazy(tensor):
-            made: Tensor = copy.deepcopy(tensor)
+            kind: Any = type(tensor)
+            made: Tensor = kind(tensor.requires_grad, self._tensors.device(tensor.data), tensor.data.dtype)
         elif isinstance(tensor, nn.Parameter):
-            data, asks = self._tensors.parameter(tensor), self._tensors.asks(tensor)
+            data, asks = self._tensors.copy(tensor), self._tensors.asks(tensor)
             # Of fake tensors and other subclasses a parameter is made by a mark, not by a class.
             is_plain = type(data) is Tensor and issubclass(type(tensor), nn.Parameter)
             made = Tensor._make_subclass(type(tensor), data, asks) if is_plain else nn.Parameter(data, asks)

@@ -35,9 +35,9 @@ class RealTensors:
         view = torch.empty(0, dtype=tensor.dtype, device=target.device)
         return view.set_(target, tensor.storage_offset(), tensor.size(), tensor.stride())
 
-    def parameter(self, parameter: Tensor) -> Tensor:
-        """What a parameter's clone is made of."""
-        return self.copy(parameter)
+    def device(self, tensor: Tensor) -> torch.device:
+        """Where the clone of a tensor is."""
+        return tensor.device
 
     def asks(self, parameter: Tensor) -> bool:
         """Whether the clone of a parameter asks for a gradient."""
@@ -56,6 +56,9 @@ class RealTensors:
 
 class MetaTensors(RealTensors):
     """Shapes alone: there is no memory behind the clones."""
+
+    def device(self, tensor: Tensor) -> torch.device:
+        return torch.device("meta")
 
     def _whole(self, tensor: Tensor, nbytes: int) -> Tensor:
         if _fills(tensor, nbytes):
@@ -90,10 +93,7 @@ class FakeTensors(MetaTensors):
 
 
 class FrozenTensors(RealTensors):
-    """Parameters share the original's memory and ask for no gradient; all else is copied."""
-
-    def parameter(self, parameter: Tensor) -> Tensor:
-        return parameter.detach()
+    """Copies that ask for no gradient. Not the parameters themselves: a hook may write into their data."""
 
     def asks(self, parameter: Tensor) -> bool:
         return False

@@ -16,9 +16,11 @@ from convbench.errors import TargetError, UsageError
 from convbench.execution.clone import Cloner, clone
 from convbench.execution.device import require_device, torch_dtype
 from convbench.execution.dtypes import converted, dtype_names, own_dtype
+from convbench.execution.guard import seeded
+from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.step import Step
 from convbench.registry import Kind, resolve
-from convbench.target.construct import constructed, is_lazy_module, materialise, prepared
+from convbench.target.construct import constructed, prepared
 from convbench.target.options import INPUT_CHANNELS, input_channels
 from convbench.target.references import bind_options, kind_of, load_factory
 
@@ -113,7 +115,8 @@ class Blueprint:
         module = constructed(self.name, self.construct, seed, on_meta=device == "meta")
         if is_lazy_module(module):
             where = "meta" if device == "meta" else "cpu"
-            materialise(self.name, module, args or self.args(where, own_dtype(module)), seed)
+            with seeded(seed):
+                materialise(module, args or self.args(where, own_dtype(module)))
         module = converted(prepared(module, self.case), self._dtype, device)
         if self.case.memory_format == "channels_last":
             module = module.to(memory_format=torch.channels_last)

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
-from torch.nn.parameter import is_lazy
 
 from convbench.case import Case
 from convbench.errors import OptionError, TargetError, WeightsError
@@ -48,25 +46,6 @@ def _called(name: str, construct: Callable[[], nn.Module], device: str) -> nn.Mo
     if not isinstance(module, nn.Module):
         raise TargetError(f"{name} gave a {type(module).__name__}, not a torch.nn.Module")
     return module
-
-
-def is_lazy_module(module: nn.Module) -> bool:
-    """Whether parameters wait for a first call to have a shape."""
-    return any(is_lazy(tensor) for tensor in registered_tensors(module))
-
-
-def materialise(name: str, module: nn.Module, args: tuple[Any, ...], seed: int) -> None:
-    """Give the lazy parameters of ``module`` a shape by one call in evaluation. Raises TargetError."""
-    modes = {part: part.training for part in module.modules()}
-    try:
-        with seeded(seed), torch.no_grad():
-            module.eval()(*args)
-    except Exception as error:  # the target's own code runs here
-        raise TargetError(
-            f"{name} has lazy parameters, and the call that gives them a shape fails: {type(error).__name__}: {error}"
-        ) from error
-    for part, training in modes.items():
-        part.training = training
 
 
 def prepared(module: nn.Module, case: Case) -> nn.Module:

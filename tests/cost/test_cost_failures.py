@@ -76,9 +76,16 @@ def test_numpy_inside_a_module_makes_the_count_a_lower_bound() -> None:
         measure_cost(module, (torch.ones(6, 8),), strict=True)
 
 
+def test_lazy_parameters_get_their_shapes_on_a_clone() -> None:
+    for x in (meta(6, 8), torch.zeros(6, 8)):
+        module = nn.LazyLinear(8)
+        assert measure_cost(module, (x,), training=True).macs == 3 * 6 * 64
+        assert nn.parameter.is_lazy(module.weight)
+
+
 def test_requests_that_cannot_be_met() -> None:
-    with pytest.raises(UsageError, match="lazy"):
-        measure_cost(nn.LazyLinear(8), (meta(6, 8),))
+    with pytest.raises(TargetError, match="lazy parameters"):
+        measure_cost(nn.LazyConv2d(8, 3), (meta(6, 8),))
     with pytest.raises(UsageError, match=r"\(x,\)"):
         measure_cost(nn.Linear(8, 8), meta(6, 8))  # type: ignore[arg-type]
     with pytest.raises(UsageError, match=r"nn\.Module"):

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import is_lazy
 
 from convbench.errors import MeasurementError, UsageError
 from convbench.execution.as_written import as_written
 from convbench.execution.attention import attention_as_on
 from convbench.execution.clone import cloning
 from convbench.execution.guard import isolated, uncollected
+from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.modules import ModuleTree
 from convbench.execution.step import Step
 from convbench.execution.tensors import registered_tensors, tensors_in
@@ -72,9 +72,9 @@ def measure_cost(
         raise UsageError(
             f"args is the tuple of forward's arguments, got {type(args).__name__}: write (x,) for one input"
         )
+    if is_lazy_module(module):
+        module = _materialised(module, tuple(args), kwargs or {})
     registered = tuple(registered_tensors(module))
-    if any(is_lazy(tensor) for tensor in registered):
-        raise UsageError("the module has lazy parameters without a shape: run it once on an input of the right width")
     module = getattr(module, "_orig_mod", module)  # torch.compile's wrapper: the operators it was made from are counted
     tensors = (*tensors_in((tuple(args), dict(kwargs or {}))), *registered)
     if any(tensor.is_nested for tensor in tensors):
@@ -91,6 +91,15 @@ def measure_cost(
             "register one with @register_cost('namespace::operator'), or count without strict"
         )
     return cost
+
+
+def _materialised(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[str, object]) -> nn.Module:
+    """A clone whose lazy parameters have the shapes that these arguments ask for."""
+    on_meta = any(tensor.is_meta for tensor in tensors_in((args, dict(kwargs))))
+    with isolated(), cloning("meta" if on_meta else "real") as cloner:
+        made, (inputs, options) = cloner.module(module), cloner.arguments((args, dict(kwargs)))
+        materialise(made, inputs, options)
+    return made
 
 
 class _UnsuitableError(Exception):

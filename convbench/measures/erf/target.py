@@ -11,6 +11,7 @@ from torch import nn
 from convbench.execution.clone import clone
 from convbench.execution.device import torch_dtype
 from convbench.execution.dtypes import converted, floating_dtypes
+from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.tensors import registered_tensors
 from convbench.measures.erf.scales import raise_scales, untrained_scales
 from convbench.measures.erf.settings import ErfSettings
@@ -72,11 +73,13 @@ class Target:
 
     def _copy(self, number: int) -> nn.Module:
         """A clone that evaluates, over the same weights, which ask for no gradient."""
-        if isinstance(self.build, nn.Module):
-            return clone(self.build, "frozen").eval()
         seed = self.settings.seed + number
         torch.manual_seed(seed)
-        return clone(self.build(seed), "frozen").eval()
+        module = clone(self.build if isinstance(self.build, nn.Module) else self.build(seed), "frozen").eval()
+        if is_lazy_module(module):
+            materialise(module, (torch.zeros(1, *self.input_shape),))
+            module.requires_grad_(False)
+        return module
 
     def _scale(self, module: nn.Module) -> list[str]:
         value = self.settings.layer_scale
