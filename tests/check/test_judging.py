@@ -247,3 +247,14 @@ def test_once_slower_is_no_verdict_where_ctrl_c_stopped_the_second_look(monkeypa
     monkeypatch.setattr("convbench.measures.latency.compare_latency", once)
     judged = judge_latencies(comparisons([REFERENCE, COMPARED], None)[0], LatencySettings(), 0.05)
     assert (judged.drifts, judged.left, judged.interrupted) == ([], [COMPARED.label], True)
+
+
+def test_labels_are_text_and_never_markup() -> None:
+    from rich.console import Console
+
+    from convbench.report.tables.check import change_table
+
+    console = Console(width=80)
+    with console.capture() as shown:
+        console.print(change_table([Change("[/x] :smile: [red]r[/red]", "macs", 1, 2)]))
+    assert "[/x] :smile: [red]r[/red]" in shown.get()
