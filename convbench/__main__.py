@@ -9,29 +9,31 @@ import sys
 
 def main() -> None:
     """Run the command line."""
+    from convbench.cli.streams import finish, take_over
     from convbench.workers.ending import end_as_by_ctrl_c
 
+    stdout = take_over()
     end_as_by_ctrl_c()
     try:
         from convbench.cli.main import app
 
         app(prog_name="convbench")
+        code = 0
     except KeyboardInterrupt:  # before the app could take it, or once more while it ended
-        sys.exit(130)
+        code = 130
     except SystemExit as stop:
-        if "torch" in sys.modules and isinstance(stop.code, int):
-            _leave(stop.code)
-        raise
+        code = stop.code if isinstance(stop.code, int) else 0
+    code = finish(stdout, code)
+    if "torch" in sys.modules:
+        _leave(code)
+    sys.exit(code)
 
 
 def _leave(code: int) -> None:
     """End now, with everything written and every exit handler run: tearing torch down takes most of a second."""
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-        sys.stderr.flush()
-    except OSError:  # whoever read our output has gone; the interpreter deals with that
-        return
+    sys.stdout.flush()
+    sys.stderr.flush()
     os._exit(code)
 
 

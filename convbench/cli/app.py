@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
+import traceback
 from typing import Annotated, Any
 
 import typer
@@ -12,13 +11,31 @@ from typer.core import TyperGroup
 
 from convbench import __version__
 from convbench.cli.console import fail, verbosity
-from convbench.errors import ConvbenchError, UsageError
+from convbench.errors import ConvbenchError, UsageError, nearest
+from convbench.workers.text import brief, text_of
 
 _GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--debug")
 
 
+_WrongCommandLine: Any = typer.BadParameter.mro()[2]  # Click's, of which Typer has its own copy in later versions
+
+
 class Group(TyperGroup):
-    """Accepts the global flags anywhere, and turns every deliberate error into one message and an exit code."""
+    """Accepts the global flags anywhere, and turns every error into one message and an exit code: 2 for a wrong
+    request, 3 for everything else that went wrong, 130 for Ctrl-C. What nobody foresaw is no traceback either.
+    """
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        stands_alone = extra.pop("standalone_mode", True)
+        try:
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        except _WrongCommandLine as error:
+            code = _tell_usage(error)
+        except typer.Abort:
+            code = 130
+        if stands_alone:
+            sys.exit(code if isinstance(code, int) else 0)
+        return code
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         head, tail = (args[: args.index("--")], args[args.index("--") :]) if "--" in args else (args, [])
@@ -28,20 +45,48 @@ class Group(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)
-        except ConvbenchError as error:
-            if verbosity.debug:
-                raise
-            fail(str(error))
-            raise typer.Exit(2 if isinstance(error, UsageError) else 3) from error
-        except OSError as error:
-            if verbosity.debug or error.errno != errno.ENOSPC:
-                raise
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is buffered has nowhere to go
-            fail(f"the output cannot be written: {error.strerror}")
-            raise typer.Exit(3) from error
+        except (typer.Exit, typer.Abort, _WrongCommandLine):
+            raise
         except KeyboardInterrupt:
             fail("interrupted")
             raise typer.Exit(130) from None
+        except Exception as error:
+            raise typer.Exit(_tell(error)) from error
+
+
+def _tell(error: Exception) -> int:
+    """Say what went wrong, and give the exit code for it."""
+    if verbosity.debug:
+        traceback.print_exception(error)
+    if isinstance(error, ConvbenchError):
+        fail(text_of(error, 10_000))
+        return 2 if isinstance(error, UsageError) else 3
+    said = brief(text_of(error, 1_000), lines=1)
+    if isinstance(error, OSError):
+        fail(said)
+    else:
+        fail(f"internal error: {type(error).__name__}: {said}; run with --debug for the traceback, and report it")
+    return 3
+
+
+def _tell_usage(error: Any) -> int:
+    """Say what is wrong with the command line, in one line, and where it is explained."""
+    code: int = error.exit_code
+    if type(error).__name__ == "NoArgsIsHelpError":
+        error.show()
+        return code
+    message = " ".join(error.format_message().split()).rstrip(".")
+    if error.ctx is not None and type(error).__name__ == "NoSuchOption":
+        flags = [flag for parameter in error.ctx.command.params for flag in parameter.opts + parameter.secondary_opts]
+        message = f"{error.message.rstrip('.')}.{nearest(error.option_name, filter(_is_flag, flags))}"
+    elif error.ctx is not None:
+        message += f". See: {error.ctx.command_path} --help"
+    fail(message.replace("?. ", "? "))
+    return code
+
+
+def _is_flag(name: str) -> bool:
+    return name.startswith("--")
 
 
 app = typer.Typer(

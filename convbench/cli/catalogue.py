@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import out, print_table
+from convbench.cli.console import out, print_heading, print_table
 from convbench.cli.options import Dim, Options, Target, Targets
 from convbench.errors import UsageError
 from convbench.registry import Entry, select
@@ -68,10 +68,7 @@ def show(target: Target, dim: Dim = None, option: Options = None) -> None:
     case = Case(target, dim=dim, options=tuple(parse_options(option or ()).items()))
     plan = blueprint(case)
     reference = resolve(target)
-    console = out()
-    console.print(
-        f"[bold]{plan.name}[/bold] ({plan.kind})" + (f": {reference.entry.summary}" if reference.entry else "")
-    )
+    print_heading(plan.name, f"({plan.kind})" + (f": {reference.entry.summary}" if reference.entry else ""))
     if reference.entry is not None:
         _print_source(reference.entry)
     if reference.scheme not in ("timm", "torchvision"):
@@ -81,15 +78,15 @@ def show(target: Target, dim: Dim = None, option: Options = None) -> None:
 
 def _print_source(entry: Entry) -> None:
     if entry.paper:
-        out().print(f"paper: {entry.paper}" + (f", arXiv:{entry.arxiv}" if entry.arxiv else ""), markup=False)
-    out().print(f"from: {entry.origin}", markup=False)
+        out().print(f"paper: {entry.paper}" + (f", arXiv:{entry.arxiv}" if entry.arxiv else ""))
+    out().print(f"from: {entry.origin}")
 
 
 def _print_options(factory: Any, values: Any) -> None:
     from rich.table import Table
 
     signature = inspect.signature(factory)
-    out().print(f"signature: {getattr(factory, '__name__', factory)}{signature}", markup=False)
+    out().print(f"signature: {getattr(factory, '__name__', factory)}{signature}")
     table = Table("option", "type", "default", "here", box=None, header_style="bold", pad_edge=False)
     for name, parameter in signature.parameters.items():
         empty = inspect.Parameter.empty

@@ -62,7 +62,7 @@ def compare(
             outcomes, interrupted = stop.outcomes, True
     saved = save(output, outcomes, since)
     records = [outcome.record() for outcome in outcomes]
-    out().print(conditions(records[0]), markup=False)
+    out().print(conditions(records[0]))
     print_table(compare_table(records))
     if "latency" in measures:
         note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")

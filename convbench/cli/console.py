@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING
+from functools import cache, partial
+from typing import TYPE_CHECKING, Any
+
+from convbench.text import visible
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -26,33 +29,47 @@ verbosity = Verbosity()
 @cache
 def out() -> Console:
     """The console of stdout, for data."""
-    from rich.console import Console
-
-    return Console(highlight=False, soft_wrap=True)
+    return _console()()
 
 
 @cache
 def err() -> Console:
     """The console of stderr, for progress, notes and errors."""
-    from rich.console import Console
+    return _console()(stderr=True)
 
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+@cache
+def _console() -> Callable[..., Console]:
+    """A console for which a string is the text that it holds: no markup, no emoji's name, no control character."""
+    from rich.console import Console, ConsoleOptions
+    from rich.segment import Segment
+    from rich.text import Text
+
+    class TextConsole(Console):
+        def render_str(self, text: str, **options: Any) -> Text:
+            return super().render_str(visible(text), **{**options, "markup": False, "emoji": False})
+
+        def render(self, renderable: RenderableType, options: ConsoleOptions | None = None) -> Iterable[Segment]:
+            for segment in super().render(renderable, options):
+                yield segment if segment.control else segment._replace(text=visible(segment.text))
+
+    return partial(TextConsole, highlight=False, soft_wrap=True, markup=False, emoji=False)
 
 
 def note(message: str) -> None:
     """Say something on stderr, unless asked to be quiet."""
     if not verbosity.quiet:
-        err().print(message, style="dim", markup=False)
+        err().print(message, style="dim")
 
 
 def warn(message: str) -> None:
     """Say on stderr what the reader must know before trusting a figure; also when asked to be quiet."""
-    err().print(f"warning: {message}", style="yellow", markup=False)
+    err().print(f"warning: {message}", style="yellow")
 
 
 def fail(message: str) -> None:
     """Say on stderr why nothing, or not everything, was done."""
-    err().print(f"error: {message}", style="bold red", markup=False)
+    err().print(f"error: {message}", style="bold red")
 
 
 def print_heading(name: str, rest: str) -> None:
@@ -64,9 +81,7 @@ def print_heading(name: str, rest: str) -> None:
 
 def print_table(table: Table) -> None:
     """Print a table as wide as it needs: rich would fold cells at the terminal's width or, piped, at 80 columns."""
-    from rich.console import Console
-
-    wide = Console(highlight=False, markup=False, width=max(out().width, needed_width(table)))
+    wide = _console()(soft_wrap=False, width=max(out().width, needed_width(table)))
     wide.print(table, crop=False)
 
 

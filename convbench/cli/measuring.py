@@ -57,10 +57,10 @@ def progress() -> Iterator[Callable[[str], None]]:
     if verbosity.quiet or not err().is_terminal:
         yield (note if verbosity.verbose and not verbosity.quiet else lambda _: None)
         return
-    from rich.markup import escape
+    from rich.text import Text
 
     with err().status("starting") as status:
-        yield lambda message: status.update(escape(message))
+        yield lambda message: status.update(Text(message))
 
 
 def tell_problems(outcomes: Sequence[Outcome]) -> None:

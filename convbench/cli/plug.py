@@ -108,10 +108,10 @@ def plug(
     saved = save(output, outcomes, since, {"layers": changes_rows(plugged.changes)})
     print_table(changes_table(plugged.changes))
     count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
-    out().print(f"\n{plugin.name} is in {count}\n", markup=False)
+    out().print(f"\n{plugin.name} is in {count}\n")
     records = [outcome.record() for outcome in outcomes]
     if len(records) == 2:
-        out().print(conditions(records[0]), markup=False)
+        out().print(conditions(records[0]))
         print_table(plug_table(*records))
     if "latency" in measures:
         note("ratio of latencies: measured call by call in the same rounds")

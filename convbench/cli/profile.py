@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import out, print_table
+from convbench.cli.console import out, print_heading, print_table
 from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.cli.saving import save_contents
@@ -94,7 +94,7 @@ def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool
     from convbench.report.tables.case import conditions, operator_table, profile_table, tree_table
     from convbench.report.tables.memory import peak_modules_table, peak_tensors_table
 
-    out().print(f"[bold]{outcome.name}[/bold] {conditions(outcome.record())}")
+    print_heading(outcome.name, conditions(outcome.record()))
     print_table(profile_table(outcome, _roof(outcome)))
     if tree and outcome.cost is not None:
         out().print()

@@ -260,7 +260,7 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> int:
         warn(text)
     records = result.records
     if records:
-        out().print(common_conditions(records), markup=False)
+        out().print(common_conditions(records))
         print_table(sweep_table(records))
     if result.kept:
         note(f"{result.kept} of {len(records)} records were in {store} before")
@@ -283,6 +283,6 @@ def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -
     with err().status("counting on the meta device") if err().is_terminal and not verbosity.quiet else nullcontext():
         estimates = estimate(study.tasks)
     print_table(plan_table(estimates, todo))
-    out().print(plan_summary(estimates, todo, store), markup=False)
+    out().print(plan_summary(estimates, todo, store))
     if any(estimate.call_s is not None for estimate in estimates):
         note("calls and times are estimates, from three times the roofline: good to an order of magnitude")
