@@ -64,11 +64,13 @@ class Step:
         self,
         forward_done: Callable[[Sequence[Tensor]], object] = lambda _: None,
         under: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        loss_of: Callable[[Any], Tensor] | None = None,
     ) -> tuple[Tensor, ...] | None:
         """Carry it out once; gives the outputs of what is no training step.
 
         forward_done: gets the outputs, before a training step releases them. under: entered around forward and around
-        backward, but not for the sum between them, which is no part of the module.
+        backward, but not for the sum between them, which is no part of the module. loss_of: instead of the sum, for a
+        check that needs another weighting.
         Raises NothingToDifferentiate when a training step has nothing to differentiate.
         """
         with torch.set_grad_enabled(self.records_gradients):
@@ -80,7 +82,10 @@ class Step:
             self.clear_gradients()
             with under():
                 output = self.forward()
-            loss = sum_of(output, forward_done)
+            try:
+                loss = (loss_of or sum_of)(output)
+            finally:
+                forward_done(tensors_in(output))
             del output
             with under():
                 loss.backward()  # type: ignore[no-untyped-call]
@@ -124,14 +129,10 @@ class Step:
         return torch.autocast("cpu" if device == "meta" else device, self.autocast)
 
 
-def sum_of(output: Any, forward_done: Callable[[Sequence[Tensor]], object] = lambda _: None) -> Tensor:
-    """The sum of every output that has a gradient (of its real part); a function, so that the outputs are let go.
-
-    forward_done: see `Step.run`. Raises NothingToDifferentiate.
-    """
+def sum_of(output: Any) -> Tensor:
+    """The sum of every output that has a gradient, of its real part if complex. Raises NothingToDifferentiate."""
     tensors = (output,) if isinstance(output, Tensor) else tensors_in(output)
     sums = [tensor.real.sum() if tensor.is_complex() else tensor.sum() for tensor in tensors if tensor.requires_grad]
-    forward_done(tensors)
     if not sums:
         raise NothingToDifferentiate(
             "a training step needs an output that depends on a parameter or an input with gradient"

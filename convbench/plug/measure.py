@@ -11,10 +11,10 @@ from pathlib import Path
 from types import ModuleType
 
 import cloudpickle
-import torch
 
 from convbench.case import Case
 from convbench.execution.device import require_device
+from convbench.execution.guard import seeded
 from convbench.measures.carry_out import Interrupted, compare_cases
 from convbench.measures.outcome import Outcome
 from convbench.measures.table import Plan, Progress
@@ -34,8 +34,7 @@ def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plu
     require_device(case.device)
     design = blueprint(case)
     host, args = design.module().eval(), design.args()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(case.seed)
+    with seeded(case.seed, case.device):
         return insert_after(host, args, block, after) if after else replace_convs(host, args, block, where)
 
 

@@ -9,14 +9,16 @@ it is.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Sequence
+from contextlib import suppress
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from convbench.execution.guard import seeded
+from convbench.execution.step import Step
 from convbench.target.blueprint import Blueprint
 from convbench.verify.agreement import root_mean_square_difference, tensors_in
 from convbench.verify.result import Failed
@@ -127,13 +129,19 @@ def step(module: nn.Module, args: Sequence[Tensor], seed: int = 0) -> tuple[Any,
     The loss is a fixed random weighting of every floating output. Raises Failed where no output carries a gradient.
     """
     leaves = [arg.clone().requires_grad_(arg.is_floating_point()) for arg in args]
-    with seeded(seed):
-        output = module(*(leaf.clone() for leaf in leaves))  # not the leaves: in-place changes of leaves are refused
+    outputs: list[Any] = []
+
+    def weighted(output: Any) -> Tensor:
+        outputs.append(output)
         loss = weighted_sum([tensor for tensor in tensors_in(output) if tensor.is_floating_point()])
         if not loss.requires_grad:
             raise Failed("no output carries a gradient")
-        torch.autograd.backward(loss)
-    return output, [leaf.grad for leaf in leaves]
+        return loss
+
+    with seeded(seed), torch.enable_grad():
+        inputs = tuple(leaf.clone() for leaf in leaves)  # not the leaves: in-place changes of leaves are refused
+        Step(module, inputs, mode="training").run(loss_of=weighted)
+    return outputs[0], [leaf.grad for leaf in leaves]
 
 
 def weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
@@ -145,14 +153,6 @@ def weighted_sum(tensors: Sequence[Tensor]) -> Tensor:
         weight /= max(tensor.numel(), 1) ** 0.5
         total = total + (tensor.double() * weight).sum()
     return total
-
-
-@contextmanager
-def seeded(seed: int) -> Iterator[None]:
-    """A random state that depends on ``seed`` alone, on every device; the caller's is restored."""
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        yield
 
 
 def wake(module: nn.Module, seed: int) -> None:
