@@ -11,17 +11,21 @@ import torch
 
 from convbench.measures.cost.sparse import Stored
 
+Zeros = tuple[int, ...]
+"""Bits for each axis of a tensor: bit i of an axis says that everything with index i there is zero."""
+
 
 class Shape(tuple[int, ...]):
     """A tensor as a cost rule sees it: its sizes, with the dtype and the number of elements that memory holds.
 
     ``stored`` is less than ``numel()`` where a dimension was expanded: such a tensor is read once a stored element.
-    ``sparse`` is what a sparse tensor keeps, None for others.
+    ``sparse`` is what a sparse tensor keeps, None for others; ``zeros`` where padding put zeros, if it did.
     """
 
     dtype: torch.dtype
     stored: int
     sparse: Stored | None
+    zeros: Zeros | None = None
 
     def __new__(
         cls, sizes: Iterable[int], dtype: torch.dtype = torch.float32, stored: int | None = None,

@@ -15,6 +15,7 @@ from convbench.measures.cost.inference import infer
 from convbench.measures.cost.pricing import Operator, Price, price
 from convbench.measures.cost.provenance import Provenance, storage_of
 from convbench.measures.cost.recipe import Recipe
+from convbench.measures.cost.zeros import ZeroMap, makes_zeros
 
 Entry = tuple[Node, Price, bool, bool]
 """Where a call ran, what it costs, whether it is independent of the batch, whether it is part of the backward pass."""
@@ -48,6 +49,7 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.calls: dict[Entry, int] = {}
         self.needs_data: str | None = None
         self.provenance = Provenance()
+        self.zeros = ZeroMap()
         self._operators: dict[object, Operator | None] = {}
         self._prices: dict[object, tuple[Price, Recipe | None]] = {}
         self._independent_nodes: set[int] = set()
@@ -70,7 +72,12 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             with self:
                 return func._op_dk(torch._C.DispatchKey.CompositeImplicitAutograd, *args, **kwargs)
         tensors: list[Tensor] = []
-        key = (func, _key(args, tensors), _key(kwargs.items(), tensors) if kwargs else ())
+        layouts = _key(args, tensors)
+        key: tuple[object, ...] = (func, layouts, _key(kwargs.items(), tensors) if kwargs else ())
+        padded = bool(self.zeros) or makes_zeros(operator.name)
+        zeros = [self.zeros.of(tensor) for tensor in tensors] if padded else []
+        if any(zeros):
+            key = (*key, tuple(zeros))
         meta = self.on_meta and any(tensor.is_meta for tensor in tensors)
         if meta and _inside_autocast():
             self.under_autocast = True
@@ -82,18 +89,20 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         try:
             priced = self._prices.get(key)
         except TypeError:  # an argument without a hash: a packed weight, a generator
-            key, priced = (object(), (), ()), None
+            key, priced = (object(),), None
         if priced is None:
             out: Any = infer(operator.name, args, kwargs) if meta else None
             if out is None:
                 out = self._run(func, args, kwargs)
-            recipe = Recipe.of(operator, out, args, key[1]) if meta else None
-            priced = self._prices[key] = price(operator, args, kwargs, out), recipe
+            recipe = Recipe.of(operator, out, args, layouts) if meta else None
+            priced = self._prices[key] = price(operator, args, kwargs, out, zeros), recipe
         elif meta and priced[1] is not None:
             out = priced[1].make(args)
         else:
             out = self._run(func, args, kwargs)
         self._record(operator, priced[0], tensors, out)
+        if padded:
+            self.zeros.follow(operator, args, kwargs, out, zeros)
         return out
 
     def _run(self, func: Callable[..., object], args: Sequence[object], kwargs: Mapping[str, object]) -> object:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from convbench.measures.cost.amount import Amount, Packed, Shape, shapes_in
+from convbench.measures.cost.amount import Amount, Packed, Shape, Zeros, shapes_in
 from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, UncountedCallError, find
 
 # Created during the forward pass with sizes that may come from the input: they count as depending on the batch.
@@ -103,9 +103,14 @@ class Price:
     outputs: tuple[Shape, ...]
 
 
-def price(operator: Operator, args: Sequence[object], kwargs: Mapping[str, object], out: object) -> Price:
-    """Apply the operator's rule to the shapes of one call."""
+def price(
+    operator: Operator, args: Sequence[object], kwargs: Mapping[str, object], out: object,
+    zeros: Sequence[Zeros | None] = (),
+) -> Price:  # fmt: skip
+    """Apply the operator's rule to the shapes of one call. zeros: of the tensors among ``args``, in order."""
     shaped = [_shaped(arg) for arg in args]
+    for shape, known in zip((item for item in shaped if isinstance(item, Shape)), zeros, strict=False):
+        shape.zeros = known
     options = {name: _shaped(value) for name, value in kwargs.items()}
     targets = [options.pop(name) for name in operator.targets if name in options]
     result = _shaped(out)

@@ -3,7 +3,8 @@
 Every output element of a convolution meets one filter of in_channels / groups · prod(kernel) weights; in a transposed
 convolution every *input* element meets one filter of out_channels / groups · prod(kernel). The gradient of the input
 and that of the weight each take as many multiply–accumulates as the forward pass: all three sum over the same triples
-of an input, a weight and an output element.
+of an input, a weight and an output element. Padding is what the convolution adds itself, and what the input brings as
+zeros that padding put there; in a transposed convolution, whose own padding crops, what is cropped.
 """
 
 from __future__ import annotations
@@ -15,8 +16,23 @@ from convbench.measures.cost.amount import Amount, Shape
 from convbench.measures.cost.table import rule
 
 
-def taps_inside(positions: int, extent: int, kernel: int, stride: int, padding: int, dilation: int) -> int:
-    """Pairs of a filter position and a kernel tap that meet a true element rather than padding, in one dimension."""
+def taps_inside(
+    positions: int, extent: int, kernel: int, stride: int, padding: int, dilation: int, zeros: int = 0,
+    of_positions: bool = False,
+) -> int:  # fmt: skip
+    """Pairs of a filter position and a kernel tap that meet a true element rather than padding, in one dimension.
+
+    zeros: bits of the elements, or with ``of_positions`` of the positions, that are zeros from elsewhere.
+    """
+    if zeros:
+        met = (
+            (position, position * stride + tap * dilation - padding)
+            for position in range(positions)
+            for tap in range(kernel)
+        )
+        return sum(
+            0 <= index < extent and not zeros >> (position if of_positions else index) & 1 for position, index in met
+        )
     inside = 0
     for tap in range(kernel):
         shift = tap * dilation - padding
@@ -45,14 +61,18 @@ def _products(
     positions, extent = (x, out) if transposed else (out, x)
     macs = positions.numel() * prod(weight[1:])
     rank = len(weight) - 2
+    zeros = x.zeros or (0,) * len(x)
     inside = prod(
-        taps_inside(*dimension)
+        taps_inside(*dimension, of_positions=transposed)  # type: ignore[misc]
         for dimension in zip(
             positions[2:], extent[2:], weight[2:],
-            spread(stride, rank), spread(padding, rank), spread(dilation, rank), strict=True,
+            spread(stride, rank), spread(padding, rank), spread(dilation, rank), zeros[2:], strict=True,
         )
     )  # fmt: skip
     every = prod(positions[2:]) * prod(weight[2:])
+    if zeros[0] or zeros[1]:  # whole samples, whole channels
+        every *= x[0] * x[1]
+        inside *= (x[0] - zeros[0].bit_count()) * (x[1] - zeros[1].bit_count())
     return macs, macs - macs // every * inside if every else 0
 
 
