@@ -11,14 +11,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.execution.modules import ModuleTree, Node
 from convbench.execution.tensors import MetaTensors
+from convbench.measures.cost.amount import Zeros
 from convbench.measures.cost.inference import infer
 from convbench.measures.cost.pricing import Operator, Price, price
-from convbench.measures.cost.provenance import Provenance, storage_of
+from convbench.measures.cost.provenance import Growth, Provenance, storage_of
 from convbench.measures.cost.recipe import Recipe
-from convbench.measures.cost.zeros import ZeroMap, makes_zeros
+from convbench.measures.cost.zeros import SOURCES, ZeroMap
 
-Entry = tuple[Node, Price, bool, bool]
-"""Where a call ran, what it costs, whether it is independent of the batch, whether it is part of the backward pass."""
+Entry = tuple[Node, Price, Growth, bool]
+"""Where a call ran, what it costs, whether it grows with the batch, whether it is part of the backward pass."""
 
 
 class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -52,7 +53,7 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.zeros = ZeroMap()
         self._operators: dict[object, Operator | None] = {}
         self._prices: dict[object, tuple[Price, Recipe | None]] = {}
-        self._independent_nodes: set[int] = set()
+        self._constant_nodes: dict[int, Growth] = {}
         self._last_owner = tree.root
 
     def __torch_dispatch__(
@@ -74,9 +75,9 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors: list[Tensor] = []
         layouts = _key(args, tensors)
         key: tuple[object, ...] = (func, layouts, _key(kwargs.items(), tensors) if kwargs else ())
-        padded = bool(self.zeros) or makes_zeros(operator.name)
-        zeros = [self.zeros.of(tensor) for tensor in tensors] if padded else []
-        if any(zeros):
+        padded = self.zeros.bases or operator.name in SOURCES
+        zeros: list[Zeros | None] = []
+        if padded and any(zeros := [self.zeros.of(tensor) for tensor in tensors]):
             key = (*key, tuple(zeros))
         meta = self.on_meta and any(tensor.is_meta for tensor in tensors)
         if meta and _inside_autocast():
@@ -114,25 +115,26 @@ class CostCounter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             raise
 
     def _record(self, operator: Operator, found: Price, tensors: Sequence[Tensor], out: object) -> None:
-        independent = self.provenance.spread(operator, tensors, out)
+        growth = self.provenance.spread(operator, tensors, out, leaves_batch=found.leaves_batch)
         node = self.tree.stack[-1] if self.tree.stack else None
         if node is None and self.in_backward:
-            node, independent = self._owner_of_gradient()
-        elif found.macs and independent:
-            self._independent_nodes.add(torch._C._autograd._get_sequence_nr() - 1)
+            node, growth = self._owner_of_gradient()
+        elif found.macs and growth is not Growth.BATCH:
+            self.provenance.unclear |= growth is Growth.UNCLEAR
+            self._constant_nodes[torch._C._autograd._get_sequence_nr() - 1] = growth
         self.macs += found.macs
         self.sampling_macs += found.sampling_macs
-        entry = (node or self.tree.root, found, independent, self.in_backward)
+        entry = (node or self.tree.root, found, growth, self.in_backward)
         self.calls[entry] = self.calls.get(entry, 0) + 1
 
-    def _owner_of_gradient(self) -> tuple[Node, bool]:
+    def _owner_of_gradient(self) -> tuple[Node, Growth]:
         """The module whose forward made the autograd node that runs now; sums between nodes go to the last one's."""
         running = torch._C._current_autograd_node()
         if running is None:
-            return self._last_owner, False
+            return self._last_owner, Growth.BATCH
         sequence = running._sequence_nr()
         self._last_owner = self.tree.owner_of(sequence)
-        return self._last_owner, sequence in self._independent_nodes
+        return self._last_owner, self._constant_nodes.get(sequence, Growth.BATCH)
 
 
 def _describe(func: Any) -> Operator | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from convbench.errors import MeasurementError, UsageError
 from convbench.execution.as_written import as_written
@@ -19,9 +20,9 @@ from convbench.execution.modules import ModuleTree
 from convbench.execution.step import Step
 from convbench.execution.tensors import registered_tensors, tensors_in
 from convbench.measures.cost.counter import CostCounter
-from convbench.measures.cost.execution import run
+from convbench.measures.cost.execution import Pass, run
 from convbench.measures.cost.failure import explain
-from convbench.measures.cost.ledger import assemble
+from convbench.measures.cost.ledger import Group, assemble, macs_by_group
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Method
 from convbench.measures.cost.sparse import SPARSE_LAYOUTS
@@ -139,6 +140,36 @@ def _methods(request: _Request) -> list[Method]:
 
 
 def _count(request: _Request, method: Method, reason: str | None) -> Cost:
+    module, done = _pass(request, method)
+    doubled = _macs_of_a_doubled_batch(request, method, done) if done.counter.provenance.unclear else None
+    return assemble(module, done, training=request.training, method=method, reason=reason, doubled=doubled)
+
+
+def _macs_of_a_doubled_batch(request: _Request, method: Method, done: Pass) -> dict[Group, int] | None:
+    """MACs where every input as long as the first is twice as long; None if the module refuses such inputs."""
+    batch = done.counter.provenance.batch
+
+    def twice(value: object) -> object:
+        if (
+            not isinstance(value, Tensor)
+            or not value.dim()
+            or value.shape[0] != batch
+            or value.layout in SPARSE_LAYOUTS
+        ):
+            return value
+        if method == "meta":
+            return torch.empty((2 * batch, *value.shape[1:]), dtype=value.dtype, device="meta")
+        return torch.cat([value, value])
+
+    args, kwargs = tree_map(twice, (tuple(request.args), dict(request.kwargs)))
+    try:
+        return macs_by_group(_pass(replace(request, args=args, kwargs=kwargs), method)[1].counter)
+    except Exception:  # tables for one batch size, windows folded into the batch: there is no saying
+        return None
+
+
+def _pass(request: _Request, method: Method) -> tuple[nn.Module, Pass]:
+    """One call under the counter, of a clone; gives it as well."""
     with ExitStack() as stack:
         stack.enter_context(as_written())
         if method == "meta":
@@ -158,7 +189,7 @@ def _count(request: _Request, method: Method, reason: str | None) -> Cost:
             if method != "real" and (why := _unsuitable(counter, error, method)) is not None:
                 raise why from error
             raise explain(error, tree, step.inputs) from error
-    return assemble(module, done, training=request.training, method=method, reason=reason)
+    return module, done
 
 
 def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _UnsuitableError | None:

@@ -12,26 +12,27 @@ from torch import Tensor
 from convbench.measures.cost.amount import Amount, Packed, Shape, Zeros, shapes_in
 from convbench.measures.cost.table import UNKNOWN, VIEW, Kind, Reads, Row, UncountedCallError, find
 
-# Created during the forward pass with sizes that may come from the input: they count as depending on the batch.
+# Created on the way with sizes that may come from the input.
 _CREATORS = frozenset(
     f"aten::{name}"
-    for name in [
-        "zeros",
-        "ones",
-        "full",
-        "empty",
-        "empty_strided",
-        "new_empty",
-        "new_empty_strided",
-        "new_zeros",
-        "new_ones",
-        "new_full",
-        "rand",
-        "randn",
-        "randint",
-        "empty_permuted",
-    ]
-)
+    for name in (
+        "zeros", "ones", "full", "empty", "empty_strided", "new_empty", "new_empty_strided", "new_zeros", "new_ones",
+        "new_full", "rand", "randn", "randint", "randperm", "empty_permuted", "arange", "linspace", "logspace", "eye",
+        "tril_indices", "triu_indices", "affine_grid_generator",
+    )
+)  # fmt: skip
+_REDUCTIONS = frozenset(f"aten::{name}" for name in ("mean", "sum", "amax", "amin", "var", "prod", "logsumexp"))
+
+
+def _leaves_batch(name: str, args: Sequence[Any]) -> bool:
+    """Whether a call gives up the first axis of its operand, or a part of it: what follows need not grow with it."""
+    if name in ("aten::select", "aten::unbind"):
+        return len(args) < 2 or args[1] == 0
+    if name == "aten::slice":
+        return args[1] == 0 and (len(args) > 3 and args[3] is not None and args[3] < 2**62)
+    if name in _REDUCTIONS and len(args) > 1:
+        return 0 in args[1] if isinstance(args[1], (list, tuple)) else args[1] == 0
+    return name == "aten::index_select" and args[1] == 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,6 +102,7 @@ class Price:
     bytes_moved: int
     padding_macs: int
     outputs: tuple[Shape, ...]
+    leaves_batch: bool = False
 
 
 def price(
@@ -130,6 +132,7 @@ def price(
         + amount.extra_bytes,
         padding_macs=amount.padding_macs,
         outputs=tuple(Shape(shape, shape.dtype, shape.stored) for shape in shapes_in(result)),
+        leaves_batch=_leaves_batch(operator.name, args),
     )
 
 

@@ -1,12 +1,23 @@
-"""What depends on the input, and so on the batch: spread from the arguments through every operator."""
+"""What depends on the input, and so grows with the batch: spread from the arguments through every operator."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from enum import Enum
 
 from torch import Tensor
 
 from convbench.measures.cost.pricing import Operator
+
+
+class Growth(Enum):
+    """How the work of a call follows the batch, as far as its operands tell."""
+
+    BATCH = "grows"
+    NONE = "constant"
+    """Made of weights alone."""
+    UNCLEAR = "unclear"
+    """Made of tensors created on the way, whose sizes may or may not come from the batch."""
 
 
 def storage_of(tensor: Tensor) -> int:
@@ -18,37 +29,51 @@ def storage_of(tensor: Tensor) -> int:
 
 
 class Provenance:
-    """Which storages hold values, or have sizes, that come from the network's input.
+    """Which storages hold values that come from the network's input, and which were created on the way.
 
-    Tensors created in passing (zeros, empty, …) take their sizes from the input as a rule, and count as dependent;
-    so does a parameter expanded over further elements, though not the parameter itself.
+    A weight expanded over further elements counts as created, though not the weight itself. batch: the first size of
+    the first input. unclear: whether only another batch size can tell what grows.
     """
 
     def __init__(self) -> None:
         self.used: set[int] = set()
+        self.batch = 1
+        self.unclear = False
         self._dependent: set[int] = set()
+        self._created: set[int] = set()
         self._expanded: set[tuple[object, ...]] = set()
 
-    def start(self, inputs: Iterable[Tensor]) -> None:
+    def start(self, inputs: Sequence[Tensor]) -> None:
         """Dependence starts at these tensors."""
         self._dependent.update(storage_of(tensor) for tensor in inputs)
+        self.batch = next((tensor.shape[0] for tensor in inputs if tensor.dim()), 1)
 
-    def spread(self, operator: Operator, operands: Sequence[Tensor], out: object) -> bool:
-        """Mark the results of a call; True if none of its operands depends on the input."""
+    def spread(self, operator: Operator, operands: Sequence[Tensor], out: object, *, leaves_batch: bool) -> Growth:
+        """Mark the results of a call; says how the call itself grows. leaves_batch: it gives up the first axis."""
         storages = [storage_of(tensor) for tensor in operands]
         self.used.update(storages)
-        held = not self._dependent.isdisjoint(storages)
-        dependent = held or (bool(self._expanded) and any(_view_key(tensor) in self._expanded for tensor in operands))
         results = [out] if isinstance(out, Tensor) else out if isinstance(out, (tuple, list)) else ()
         tensors = [result for result in results if isinstance(result, Tensor)]
+        if not self._dependent.isdisjoint(storages):
+            if leaves_batch and operands[0].shape[0] == self.batch:
+                self.unclear = True
+            if not operator.view:
+                self._dependent.update(map(storage_of, tensors))
+            return Growth.BATCH
+        created = not self._created.isdisjoint(storages) or (
+            bool(self._expanded) and any(_view_key(tensor) in self._expanded for tensor in operands)
+        )
         if operator.view:
-            if not held and (dependent or _grows(operator, operands, tensors)):
-                self._expanded.update(_view_key(tensor) for tensor in tensors)
-        elif dependent or operator.creates:
-            self._dependent.update(storage_of(tensor) for tensor in tensors)
+            if created or _grows(operator, operands, tensors):
+                self._expanded.update(map(_view_key, tensors))
         else:
-            self._dependent.difference_update(storage_of(tensor) for tensor in tensors)
-        return not dependent
+            made = set(map(storage_of, tensors))
+            self._dependent -= made
+            if created or operator.creates:
+                self._created |= made
+            else:
+                self._created -= made
+        return Growth.UNCLEAR if created else Growth.NONE
 
 
 def _grows(operator: Operator, operands: Sequence[Tensor], results: Sequence[Tensor]) -> bool:

@@ -54,14 +54,11 @@ class ZeroMap:
     """The zeros of every storage that has some."""
 
     def __init__(self) -> None:
-        self._bases: dict[int, _Base] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._bases)
+        self.bases: dict[int, _Base] = {}
 
     def of(self, tensor: Tensor) -> Zeros | None:
         """The zeros of a tensor; None where none are known."""
-        base = self._bases.get(storage_of(tensor))
+        base = self.bases.get(storage_of(tensor))
         if base is None:
             return None
         if (tensor.storage_offset(), tensor.shape, tensor.stride()) == (base.offset, base.sizes, base.strides):
@@ -102,9 +99,9 @@ class ZeroMap:
             zeros = rule(args, kwargs, before, result) if rule is not None and position == 0 else None
             if zeros is not None and any(zeros):
                 sizes, strides = tuple(result.shape), result.stride()
-                self._bases[storage_of(result)] = _Base(int(result.storage_offset()), sizes, strides, zeros)
-            elif self._bases:
-                self._bases.pop(storage_of(result), None)
+                self.bases[storage_of(result)] = _Base(int(result.storage_offset()), sizes, strides, zeros)
+            elif self.bases:
+                self.bases.pop(storage_of(result), None)
 
     def _written_in_place(self, operator: Operator, args: Sequence[Any]) -> None:
         target = args[0]
@@ -113,9 +110,9 @@ class ZeroMap:
         if operator.name in _ZEROING or (operator.name == "aten::fill_" and args[1:] in ((0,), (0.0,), (False,))):
             if target.dim() and target.is_contiguous() and target.storage_offset() == 0:
                 zeros = (every(target.shape[0]), *(0 for _ in target.shape[1:]))
-                self._bases[storage_of(target)] = _Base(0, tuple(target.shape), target.stride(), zeros)
+                self.bases[storage_of(target)] = _Base(0, tuple(target.shape), target.stride(), zeros)
             return
-        base = self._bases.get(storage_of(target))
+        base = self.bases.get(storage_of(target))
         if base is None or operator.name[:-1] in _KEPT_IN_PLACE:
             return
         source = next((arg for arg in args[1:] if isinstance(arg, Tensor)), None)
@@ -129,15 +126,15 @@ class ZeroMap:
             touched = every(size) if part is None else _touched(part, axis, size, target)
             zeros.append(every(size) & ~touched if emptied else base.zeros[axis] & ~touched)  # type: ignore[attr-defined]
         if any(zeros):
-            self._bases[storage_of(target)] = _Base(base.offset, base.sizes, base.strides, tuple(zeros))
+            self.bases[storage_of(target)] = _Base(base.offset, base.sizes, base.strides, tuple(zeros))
         else:
-            del self._bases[storage_of(target)]
+            del self.bases[storage_of(target)]
 
     def _forget(self, args: Sequence[Any], kwargs: Mapping[str, Any]) -> None:
         for value in (*args, *kwargs.values()):
             for item in value if isinstance(value, (list, tuple)) else (value,):
                 if isinstance(item, Tensor):
-                    self._bases.pop(storage_of(item), None)
+                    self.bases.pop(storage_of(item), None)
 
 
 def _part(base: _Base, view: Tensor) -> _Part | None:
@@ -256,7 +253,10 @@ def _every_term(args: Sequence[Any], _kwargs: object, before: Sequence[Zeros | N
 
 
 def _common(operands: Sequence[Sequence[int]], result: Tensor) -> Zeros | None:
-    """Axis by axis what all have (corners where one has rows and another columns are left out); an operand that is zero throughout leaves the others' as they are."""
+    """Axis by axis what all have; an operand that is zero throughout leaves the others' as they are.
+
+    A corner where one has rows and another has columns is left out: it is no slice.
+    """
     some = [bits for bits in operands if not is_all_zero(tuple(bits), result.shape)]
     if not some:
         return tuple(operands[0]) if operands else None
@@ -379,13 +379,7 @@ _RULES: dict[str, ZeroRule] = {
                      "aten::avg_pool3d"), _pooled),
 }  # fmt: skip
 
-
-def makes_zeros(name: str) -> bool:
-    """Whether an operator gives zeros where its operands have none."""
-    return name in _SOURCES
-
-
-_SOURCES = frozenset(
+SOURCES = frozenset(
     f"aten::{name}"
     for name in (
         "zeros",
