@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import random
 import sys
@@ -126,6 +127,18 @@ def seeded(seed: int, device: torch.device | str = "cpu") -> Iterator[None]:
         if (numpy := sys.modules.get("numpy")) is not None:
             numpy.random.seed(seed % 2**32)
         yield
+
+
+@contextmanager
+def unlogged() -> Iterator[None]:
+    """Keep torch from logging what fails here, with its traceback: the failure is caught, or told in other words."""
+    logger = logging.getLogger("torch")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 @contextmanager

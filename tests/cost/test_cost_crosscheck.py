@@ -66,7 +66,8 @@ def test_recurrent_layers_and_attention() -> None:
     assert "aten::lstm" in by_fvcore.differences[0].reason
     attention = Forward(lambda _, q: F.scaled_dot_product_attention(q, q, q))
     by_torch, by_fvcore = checked(attention, torch.rand(2, 4, 10, 8))
-    assert by_torch.differences == ()
+    assert by_torch.agrees  # some versions of torch have no formula for the CPU's kernel
+    assert all("has no formula" in difference.reason for difference in by_torch.differences)
     assert "scaled_dot_product_attention" in by_fvcore.differences[0].reason
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from convbench.measures.cost.crosscheck import Difference, Reconciliation, ToolCheck, cross_check
     from convbench.measures.cost.measure import CostError, measure_cost
     from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
-    from convbench.measures.cost.roofline import Roofline, roofline
+    from convbench.measures.cost.roof import Roofline, roofline
     from convbench.measures.cost.table import Kind, register_cost
 
 __all__ = [
@@ -42,6 +42,6 @@ __getattr__ = lazily(
         "measure": "CostError measure_cost",
         "crosscheck": "Difference Reconciliation ToolCheck cross_check",
         "table": "Kind register_cost",
-        "roofline": "Roofline roofline",
+        "roof": "Roofline roofline",
     },
 )

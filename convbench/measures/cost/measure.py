@@ -14,7 +14,7 @@ from convbench.errors import MeasurementError, UsageError
 from convbench.execution.as_written import as_written
 from convbench.execution.attention import attention_as_on
 from convbench.execution.clone import cloning
-from convbench.execution.guard import isolated, uncollected
+from convbench.execution.guard import isolated, uncollected, unlogged
 from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.modules import ModuleTree
 from convbench.execution.step import Step
@@ -83,7 +83,7 @@ def measure_cost(
     device_type = _device_type(tensors)
     autocast = autocast or _outer_autocast(device_type)
     request = _Request(module, tuple(args), kwargs or {}, training, input_grad, autocast, device_type, tensors)
-    with isolated():
+    with isolated(), unlogged():
         cost = _first_that_works(request)
     if strict and cost.uncounted:
         names = ", ".join(f"{item.name} ({item.calls} calls)" for item in cost.uncounted)
@@ -224,7 +224,7 @@ def measure_really(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[
     request = _Request(module, args, kwargs, False, False, None, _device_type(tensors), tensors)
     if "real" not in _methods(request):
         raise CostError("a real run needs values: these tensors have none")
-    with isolated():
+    with isolated(), unlogged():
         return _count(request, "real", None)
 
 

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from convbench.errors import UsageError
+from convbench.execution.attention import attention_as_on
 from convbench.execution.clone import Cloner, cloning
 from convbench.execution.guard import isolated
 from convbench.execution.step import Step
@@ -60,7 +61,7 @@ def torch_counts(
         if not training:
             cloned.requires_grad_(False)  # its module tracker looks for gradients of parameters passed as inputs
         counter = FlopCounterMode(display=False, custom_mapping=auditor.formulas())
-        with counter:
+        with attention_as_on("cpu"), counter:
             Step(cloned, inputs, options, "training" if training else "inference").run()
     by_operator = counter.get_flop_counts().get("Global", {})
     macs = {f"aten::{packet.__name__}": flops // 2 for packet, flops in by_operator.items()}

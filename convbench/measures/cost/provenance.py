@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from enum import Enum
 
+import torch
 from torch import Tensor
 
 from convbench.measures.cost.pricing import Operator
@@ -81,4 +82,5 @@ def _grows(operator: Operator, operands: Sequence[Tensor], results: Sequence[Ten
 
 
 def _view_key(tensor: Tensor) -> tuple[object, ...]:
-    return (storage_of(tensor), tensor.shape, tensor.stride())
+    layout = tensor.stride() if tensor.layout is torch.strided else tensor.layout
+    return (storage_of(tensor), tensor.shape, layout)

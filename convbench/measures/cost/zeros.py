@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from convbench.measures.cost.amount import Zeros
@@ -94,7 +95,7 @@ class ZeroMap:
         if operator.mutates:
             self._forget(args, kwargs)
         for position, result in enumerate(out if isinstance(out, (tuple, list)) else (out,)):
-            if not isinstance(result, Tensor):
+            if not isinstance(result, Tensor) or result.layout is not torch.strided:
                 continue
             zeros = rule(args, kwargs, before, result) if rule is not None and position == 0 else None
             if zeros is not None and any(zeros):
