@@ -147,6 +147,8 @@ def select(patterns: Iterable[str] = (), kind: Kind | None = None) -> list[Entry
 
 def resolve(text: str) -> Reference:
     """Read a reference. Raises UnknownNameError with the nearest registered name where nothing is called so."""
+    if "\0" in text:
+        raise UsageError(f"{shown(text)} is no reference: no name has a NUL byte in it")
     head, colon, tail = text.rpartition(":")
     if not colon:
         entry = entries().get(text.lower())

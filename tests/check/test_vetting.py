@@ -56,7 +56,7 @@ BY_SIGHT = [
         "torch.nn:Module.load_state_dict",
     ),
     *("torch.serialization:load", "numpy.lib.npyio:NpzFile.close", "saved:whole.pt"),
-    *("nothing", "a.py:", ":x", "antigravity:x", "torch.nn.modules.conv:List[int]"),
+    *("nothing", "a\0.py:B", "a.py:", ":x", "antigravity:x", "torch.nn.modules.conv:List[int]"),
     f"{Path(sys.modules['os'].__file__ or '')}:makedirs",
     f"{Path(pytest.__file__)}:main",
     f"{Path(sys.modules['convbench'].__file__ or '').parent / 'sweep' / 'store.py'}:read_store",
