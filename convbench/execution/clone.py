@@ -44,6 +44,7 @@ _SHARED_BASES = (
 _SHARED_MODULES = ("torch.fx.graph", "torch._ops")  # a graph of operators is not changed by running it
 _LIBRARIES = frozenset((*sys.stdlib_module_names, "torch", "numpy", "convbench"))
 _LOCK, _RLOCK = type(threading.Lock()), type(threading.RLock())
+_PLAIN = frozenset((dict, OrderedDict, list, set))
 _FIXED = (type, ModuleType, BuiltinFunctionType)
 _CONTAINERS = (dict, list, set, deque, Tensor, nn.Module)
 
@@ -129,6 +130,8 @@ class Cloner:
             kind = type(value)
             if kind in _SHARED:
                 attributes[name] = value
+            elif kind in _PLAIN and not value:  # most tables of hooks; `original` keeps the empty one alive
+                attributes[name] = self._memo.setdefault(id(value), kind())
             elif name in ("_parameters", "_buffers"):
                 attributes[name] = self._remember(value, kind())
                 attributes[name].update((key, self._registered(tensor)) for key, tensor in value.items())
