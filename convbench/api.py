@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case, Shape
-from convbench.errors import ShapeError, UsageError
+from convbench.errors import ShapeError, TargetError, UsageError
 from convbench.records import COLUMNS, Record
 
 if TYPE_CHECKING:
     import pandas as pd
-    from torch import Tensor, nn
+    from torch import nn
 
     from convbench.measures.erf import Erf, ErfSettings
     from convbench.measures.latency import LatencySettings
+    from convbench.measures.outcome import Outcome
     from convbench.measures.table import Plan
-    from convbench.target.blueprint import Subject
 
 
 def profile(
@@ -30,7 +28,8 @@ def profile(
     shape: Shape | None = None,
     size: int | None = None,
     batch: int = 1,
-    inputs: Sequence[Tensor] | None = None,
+    inputs: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     measures: Sequence[str] | None = None,
     latency: LatencySettings | None = None,
     erf: ErfSettings | None = None,
@@ -45,20 +44,26 @@ def profile(
 
     target: a reference as on the command line, or the caller's own module, which is left as it was.
     dim: channels of a registered block (64 unless given).
-    shape: of the input, N,C,H,W; needed for a module, unless ``inputs`` gives its positional arguments.
+    shape: of the input, N,C,H,W; needed for a module, unless ``inputs`` and ``kwargs`` give the arguments of its call:
+        tensors of any dtype, in lists, tuples and dictionaries as it takes them.
     measures: of ``params``, ``cost``, ``latency``, ``memory``, ``erf``; all that the device can do unless given.
     conditions: further fields of `Case`, such as ``{"threads": 2, "execution": "compiled"}``.
     options: of the target.
+
+    A target that has a reference is measured in processes of its own. The caller's own module is measured here, on a
+    clone, but for latency, for which it is pickled; that holds the device like any command.
     Raises UsageError for a request that cannot be met; a measure that fails is the record's ``status`` and ``error``.
     """
-    from convbench.measures.carry_out import profile_case
+    from convbench.measures.carry_out import Measurer
 
     case = _case(target, dim, shape, size, batch, device, dtype, mode, options, conditions)
     plan = _plan(measures, device, strict, latency, erf)
-    if isinstance(target, str):
-        return profile_case(case, plan).record()
-    with _instance(target, case, inputs) as subject:
-        return profile_case(subject.case, plan, subject=subject).record()
+    if not isinstance(target, str):
+        return _profile_instance(target, case, plan, inputs, kwargs).record()
+    if inputs is not None or kwargs is not None:
+        raise UsageError("inputs and kwargs are the arguments of a module instance; a reference takes shape")
+    with Measurer() as measurer:
+        return measurer.carry_out([case], plan)[0].record()
 
 
 def compare(
@@ -83,7 +88,7 @@ def compare(
     Latencies are taken in the same rounds; ``ratio`` refers to ``baseline`` (the first target unless given).
     Raises UsageError for a request that cannot be met.
     """
-    from convbench.measures.carry_out import compare_cases
+    from convbench.measures.carry_out import Measurer
 
     if not targets:
         raise UsageError("compare needs at least one target")
@@ -91,7 +96,8 @@ def compare(
         raise UsageError(f"baseline {baseline!r} is not among the targets {', '.join(targets)}")
     cases = [_case(name, dim, shape, size, batch, device, dtype, mode, {}, conditions) for name in targets]
     index = 0 if baseline is None else list(targets).index(baseline)
-    outcomes = compare_cases(cases, index, _plan(measures, device, strict, latency, erf))
+    with Measurer() as measurer:
+        outcomes = measurer.carry_out(cases, _plan(measures, device, strict, latency, erf), index)
     return to_frame([outcome.record() for outcome in outcomes])
 
 
@@ -161,18 +167,65 @@ def _case(
 def _plan(
     measures: Sequence[str] | None, device: str, strict: bool, latency: LatencySettings | None, erf: ErfSettings | None
 ) -> Plan:
+    from convbench.measures.cost.settings import CostSettings
     from convbench.measures.table import Plan, check_measures
 
-    return Plan(check_measures(measures, device), strict=strict, latency=latency, erf=erf)
+    given = {"cost": CostSettings(strict), "latency": latency, "erf": erf}
+    settings = {name: value for name, value in given.items() if value is not None}
+    return Plan(check_measures(measures, device), settings)
 
 
-@contextmanager
-def _instance(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None) -> Iterator[Subject]:
-    """A subject around a copy of the caller's module, and a file from which measuring processes read it."""
-    from convbench.target.blueprint import instance_subject, save_instance
+def _profile_instance(
+    module: nn.Module, case: Case, plan: Plan, inputs: Sequence[Any] | None, kwargs: Mapping[str, Any] | None
+) -> Outcome:
+    """Measure a clone of the caller's module here; what is timed, in processes that get it pickled."""
+    from convbench.execution.device import require_device
+    from convbench.measures.job import identity_of, take
+    from convbench.measures.outcome import Outcome
+    from convbench.target.blueprint import instance_blueprint
 
     if inputs is None and not case.shapes:
         raise ShapeError(f"{type(module).__name__} is a module: give shape=(N, C, H, W), or inputs=[…]")
+    require_device(case.device)
+    design = instance_blueprint(module, case, inputs, kwargs)
+    outcome, subject = Outcome(case), design.subject()
+    outcome.identity = identity_of(design, subject.dtype)
+    here = (*plan.in_worker(alone=False), *plan.in_worker(alone=True))
+
+    def hear(message: Mapping[str, Any]) -> None:
+        outcome.runs |= "runs" in message
+
+    for name, result, error in take(subject, here, plan.settings, send=hear, interruptible=True):
+        if error is not None:
+            outcome.fail(name, error)
+        else:
+            outcome.results[name] = result
+        if outcome.refusal is not None:
+            raise outcome.refusal
+    if "latency" in plan.measures:
+        _time_instance(module, outcome, plan, inputs, kwargs)
+    return outcome
+
+
+def _time_instance(
+    module: nn.Module,
+    outcome: Outcome,
+    plan: Plan,
+    inputs: Sequence[Any] | None,
+    kwargs: Mapping[str, Any] | None,
+) -> None:
+    from convbench.measures.carry_out import Measurer
+    from convbench.target.packed import pack_instance
+    from convbench.workers.device_lock import device_lock, physical_device
+
+    case = outcome.case
     with tempfile.TemporaryDirectory(prefix="convbench-") as folder:
-        reference = save_instance(module, Path(folder) / "module.pt")
-        yield instance_subject(module, replace(case, target=reference), inputs)
+        try:
+            packed = pack_instance(module, case, Path(folder), inputs, kwargs)
+        except TargetError as error:
+            outcome.blame("error", f"latency: {error}")
+            return
+        with device_lock(physical_device(case.device), lambda _: None), Measurer() as measurer:
+            measurer.measure_paired([outcome], [packed], plan)
+    if outcome.refusal is not None:
+        raise outcome.refusal

@@ -140,26 +140,27 @@ def calibrate(
     return calibration
 
 
-def load_calibration(device: str = "cpu", threads: int = 1) -> Calibration | None:
+def load_calibration(device: str = "cpu", threads: int = 1, device_name: str | None = None) -> Calibration | None:
     """What `calibrate` kept for this machine, device, number of threads and version of torch; None where there is none.
 
+    device_name: of an accelerator; torch is asked for it unless given.
     A figure of other hardware, or of another torch, is none of this machine's.
     """
     try:
-        row = json.loads(calibration_file(device, threads).read_text(encoding="utf-8"))
+        row = json.loads(calibration_file(device, threads, device_name).read_text(encoding="utf-8"))
         calibration = Calibration.from_json(row) if row.get("schema") == _SCHEMA else None
     except (OSError, ValueError, TypeError, AttributeError, KeyError):
         return None
     return calibration if calibration is not None and calibration.torch_version == version("torch") else None
 
 
-def calibration_file(device: str = "cpu", threads: int = 1) -> Path:
+def calibration_file(device: str = "cpu", threads: int = 1, name: str | None = None) -> Path:
     """Where the calibration of this machine is kept."""
     parts = [machine().fingerprint, device.replace(":", "-"), f"{threads}-threads"]
     if device != "cpu":
         from convbench.execution.device import device_name
 
-        parts.append("".join(letter if letter.isalnum() else "-" for letter in device_name(device)))
+        parts.append("".join(letter if letter.isalnum() else "-" for letter in name or device_name(device)))
     return cache_folder() / "calibrations" / f"{'_'.join(parts)}.json"
 
 

@@ -11,14 +11,11 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convbench.case import Case
 from convbench.machine import Machine, machine, throttle_count
-from convbench.source import Source, source_of, source_tree
-
-if TYPE_CHECKING:
-    from torch import nn
+from convbench.source import Source, source_tree
 
 _PACKAGES = (
     *("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "fvcore", "matplotlib", "psutil", "safetensors"),
@@ -118,31 +115,50 @@ class Environment:
     end: Moment
     sources: Mapping[str, Source] = field(default_factory=dict)
 
-    @property
-    def steal_share(self) -> float | None:
-        """Share of the processor time between start and end that the hypervisor gave to others."""
-        if self.start.steal_s is None or self.end.steal_s is None:
-            return None
-        seconds = (datetime.fromisoformat(self.end.utc) - datetime.fromisoformat(self.start.utc)).total_seconds()
-        cores = self.machine.logical_cores or 1
-        return (self.end.steal_s - self.start.steal_s) / (seconds * cores) if seconds > 0 else 0.0
-
     def to_json(self) -> dict[str, Any]:
         """Nested mappings of plain values; what is not known is None."""
-        return {**_plain(asdict(self)), "steal_share": self.steal_share}
+        return completed(_plain(asdict(self)), self.start, self.end, self.sources)
+
+
+def completed(
+    described: Mapping[str, Any], start: Moment, end: Moment, sources: Mapping[str, Source]
+) -> dict[str, Any]:
+    """The environment that a worker described, with when and of which code was measured."""
+    return {
+        **described,
+        "start": asdict(start),
+        "end": asdict(end),
+        "sources": {name: _plain(asdict(source)) for name, source in sources.items()},
+        "steal_share": steal_share(start, end, (described.get("machine") or {}).get("logical_cores") or 1),
+    }
+
+
+def steal_share(start: Moment, end: Moment, cores: int) -> float | None:
+    """Share of the processor time between two moments that the hypervisor gave to others."""
+    if start.steal_s is None or end.steal_s is None:
+        return None
+    seconds = (datetime.fromisoformat(end.utc) - datetime.fromisoformat(start.utc)).total_seconds()
+    return (end.steal_s - start.steal_s) / (seconds * cores) if seconds > 0 else 0.0
+
+
+def describe(request: Mapping[str, Any], send: object) -> dict[str, Any]:
+    """A worker's job: the environment record, of ``request["cases"]`` where it has any, since ``request["since"]``."""
+    since = request.get("since")
+    cases = [Case.from_json(case) for case in request.get("cases", ())]
+    return environment(cases, since=None if since is None else Moment(**since)).to_json()
 
 
 def environment(
     cases: Sequence[Case] = (),
     *,
-    modules: Mapping[str, nn.Module] | None = None,
+    sources: Mapping[str, Source] | None = None,
     since: Moment | None = None,
     variables: Mapping[str, str] = os.environ,
 ) -> Environment:
     """The environment now.
 
-    cases: what was measured, for threads, seeds and gradient modes. modules: the built targets by name, whose source is
-    recorded. since: a `moment` from before measuring; without it the start is that of this process, its load unknown.
+    cases: what was measured, for threads, seeds and gradient modes. sources: of the targets,
+    by name. since: a `moment` from before measuring; without it the start is that of this process, its load unknown.
     variables: the environment variables under which was measured.
     """
     return Environment(
@@ -155,7 +171,7 @@ def environment(
         convbench=source_tree(Path(__file__).parent),
         start=since or _process_start(),
         end=moment(),
-        sources={name: source_of(module) for name, module in (modules or {}).items()},
+        sources=dict(sources or {}),
     )
 
 

@@ -70,6 +70,10 @@ class CaseTimeout(MeasurementError):  # noqa: N818
     """The case took longer than allowed; it is recorded with ``status=timeout``."""
 
 
+class NotDefinedError(MeasurementError):
+    """A measure that says nothing about this target; where others were taken, the case is none the worse for it."""
+
+
 class EmptyMapError(MeasurementError):
     """Nothing of the input reaches the output, so there is no receptive field to measure."""
 

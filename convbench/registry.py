@@ -97,7 +97,12 @@ def register(
     taken = entries().get(name.lower())
     if taken is not None:
         raise UsageError(f"{name!r} is already registered by {taken.origin}; register yours under another name")
-    _runtime[name.lower()] = entry
+    adopt(entry)
+
+
+def adopt(entry: Entry) -> None:
+    """Take over what another process has registered."""
+    _runtime[entry.name.lower()] = entry
 
 
 def entries() -> Mapping[str, Entry]:

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from convbench.case import Case
 from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
-from convbench.measures.table import Measure
 from convbench.records import Record
 from convbench.rows import options_of
 from convbench.sweep.local import LocalRunner
@@ -29,7 +28,7 @@ from convbench.sweep.task import Task, make_task
 if TYPE_CHECKING:
     from convbench.measures.latency import LatencySettings, Ratio
 
-EXACT: dict[Measure, tuple[str, ...]] = {
+EXACT: dict[str, tuple[str, ...]] = {
     "params": ("params", "trainable_params", "buffers", "weight_bytes"),
     "cost": ("macs", "algorithmic_macs", "sampling_macs", "flops", "bytes_moved", "uncounted"),
     "memory": ("peak_bytes", "activation_peak_bytes", "saved_for_backward_bytes"),
@@ -161,7 +160,7 @@ def rows_of(records: Sequence[Record], origin: str, *, trust: bool = False) -> l
     return [Row(record, case) for (_, record), case in zip(named, cases_of(named, trust=trust), strict=True)]
 
 
-def held_measures(record: Record) -> tuple[Measure, ...]:
+def held_measures(record: Record) -> tuple[str, ...]:
     """The exact measures that ``record`` holds figures of."""
     return tuple(
         measure for measure, columns in EXACT.items() if any(getattr(record, name) is not None for name in columns)
@@ -169,7 +168,7 @@ def held_measures(record: Record) -> tuple[Measure, ...]:
 
 
 def measure_exactly(
-    rows: Sequence[Row], measures: Sequence[Measure], timeout_s: float = DEFAULT_TIMEOUT_S, tell: Tell = lambda _: None
+    rows: Sequence[Row], measures: Sequence[str], timeout_s: float = DEFAULT_TIMEOUT_S, tell: Tell = lambda _: None
 ) -> Found:
     """Measure again what the rows hold of ``measures``, and give what is not as it was."""
     wanted = {
@@ -190,7 +189,7 @@ def measure_exactly(
     )
 
 
-def compare_exactly(row: Row, now: Record, measures: Sequence[Measure]) -> list[Change]:
+def compare_exactly(row: Row, now: Record, measures: Sequence[str]) -> list[Change]:
     """The columns of ``measures`` that differ, and the effective options; of a case that failed, that it did."""
     if now.status != "ok":
         before = row.record.status

@@ -21,10 +21,9 @@ from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.check.check import Change, Drift, Found
-    from convbench.measures.table import Measure
     from convbench.records import Record
 
-_MEASURES: tuple[Measure, ...] = ("params", "cost", "memory", "latency")
+_MEASURES: tuple[str, ...] = ("params", "cost", "memory", "latency")
 
 _EXAMPLES = """\b
 Examples:
@@ -122,7 +121,7 @@ def _share(text: str) -> float:
     return float(found[1]) / 100
 
 
-def _measures(names: Sequence[str] | None) -> tuple[Measure, ...]:
+def _measures(names: Sequence[str] | None) -> tuple[str, ...]:
     for name in names or ():
         if name not in _MEASURES:
             raise UsageError(f"measure {name!r} is not one of {', '.join(_MEASURES)}.{nearest(name, _MEASURES)}")

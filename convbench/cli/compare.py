@@ -9,7 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
+from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
 from convbench.report.io.formats import check_outputs
@@ -42,8 +42,7 @@ def compare(
     A verdict says whether a target is faster or slower than the baseline beyond the margin that this machine's noise
     allows: faster, slower, same, or unclear.
     """
-    from convbench.measures.carry_out import Interrupted, compare_cases
-    from convbench.measures.table import Plan, check_measures
+    from convbench.measures.table import check_measures
     from convbench.report.tables.case import compare_table, conditions
 
     output = check_outputs(output or ())
@@ -51,30 +50,22 @@ def compare(
     names = expand_targets(targets)
     index = _baseline_index(names, baseline)
     cases = [flags.case(name) for name in names]
-    settings = latency_settings(timing) if "latency" in measures else None
-    plan = Plan(measures, strict=strict, latency=settings)
-    since = start(output)
-    interrupted = False
-    with measuring(flags.device, measures) as tell:
-        try:
-            outcomes = compare_cases(cases, index, plan, tell)
-        except Interrupted as stop:
-            outcomes, interrupted = stop.outcomes, True
-    saved = save(output, outcomes, since)
-    records = [outcome.record() for outcome in outcomes]
+    measured = carry_out(cases, make_plan(measures, timing, strict=strict), output, index)
+    saved = save(output, measured)
+    records = [outcome.record() for outcome in measured.outcomes]
     out().print(conditions(records[0]))
     print_table(compare_table(records))
     if "latency" in measures:
         note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
-        _tell_noise_floor(flags)
-    tell_problems(outcomes)
-    raise typer.Exit(130 if interrupted else exit_code(outcomes) or saved)
+        _tell_noise_floor(flags, records[0].device_name)
+    tell_problems(measured.outcomes)
+    raise typer.Exit(measured.exit_code or saved)
 
 
-def _tell_noise_floor(flags: CaseFlags) -> None:
+def _tell_noise_floor(flags: CaseFlags, device_name: str | None) -> None:
     from convbench.calibration import load_calibration
 
-    found = load_calibration(flags.device, flags.threads)
+    found = load_calibration(flags.device, flags.threads, device_name)
     if found is None or found.noise_floor is None:
         note("how small a difference this machine can show is not known: convbench calibrate")
     else:

@@ -6,6 +6,7 @@ import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,14 +16,70 @@ from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 
 if TYPE_CHECKING:
+    from convbench.case import Case
     from convbench.environment import Moment
-    from convbench.measures.latency import LatencySettings
+    from convbench.measures.carry_out import Measurer
+    from convbench.measures.latency.settings import LatencySettings
     from convbench.measures.outcome import Outcome
+    from convbench.measures.table import Plan
+
+_TITLES = {"erf": "ERF"}
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What `carry_out` gave; interrupted: whether by Ctrl-C, with what was complete. since: when it began."""
+
+    outcomes: Sequence[Outcome]
+    interrupted: bool
+    environment: Mapping[str, Any]
+    since: Moment | None
+
+    @property
+    def exit_code(self) -> int:
+        """0 when every case was measured, 3 when some failed, 130 when interrupted."""
+        return 130 if self.interrupted else exit_code(self.outcomes)
+
+
+def carry_out(cases: Sequence[Case], plan: Plan, paths: Sequence[Path] | None = None, baseline: int = 0) -> Measured:
+    """Measure ``cases`` in worker processes, showing what is done; see `carrying_out`."""
+    return carrying_out(lambda measurer: measurer.carry_out(cases, plan, baseline, note), paths)
+
+
+def carrying_out(measure: Callable[[Measurer], list[Outcome]], paths: Sequence[Path] | None) -> Measured:
+    """What ``measure`` gives, also where it is interrupted. Raises UsageError for what cannot be met.
+
+    paths: the files that are to be written, for which the machine is described.
+    """
+    from convbench.measures.carry_out import Interrupted, Measurer
+
+    since, interrupted = start(paths), False
+    with progress() as tell, Measurer(tell, describes=bool(paths)) as measurer:
+        try:
+            outcomes = measure(measurer)
+        except Interrupted as stop:
+            outcomes, interrupted = stop.outcomes, True
+    if verbosity.verbose:
+        for outcome in outcomes:
+            note(f"{outcome.name}: " + ", ".join(f"{step} {took:.1f} s" for step, took in outcome.seconds.items()))
+    return Measured(outcomes, interrupted, measurer.environment, since)
+
+
+def make_plan(measures: tuple[str, ...], timing: TimingFlags, *, strict: bool = False) -> Plan:
+    """What the flags ask for. Raises UsageError."""
+    from convbench.measures.cost.settings import CostSettings
+    from convbench.measures.table import DEFAULT_TIMEOUT_S, Plan
+
+    settings: dict[str, Any] = {"cost": CostSettings(strict)}
+    latency = latency_settings(timing)
+    if "latency" in measures:
+        settings["latency"] = latency
+    return Plan(measures, settings, DEFAULT_TIMEOUT_S if timing.timeout is None else timing.timeout)
 
 
 def latency_settings(flags: TimingFlags) -> LatencySettings:
     """The timing protocol that the flags ask for. Raises UsageError."""
-    from convbench.measures.latency import LatencySettings
+    from convbench.measures.latency.settings import LatencySettings
 
     for name, value in (("--processes", flags.processes), ("--max-time", flags.max_time), ("--timeout", flags.timeout)):
         if value is not None and value <= 0:
@@ -74,36 +131,33 @@ def tell_problems(outcomes: Sequence[Outcome]) -> None:
 
 
 def _notes(outcome: Outcome) -> list[str]:
-    found = list(outcome.notes)
-    if outcome.erf is not None:
-        found += [f"ERF: {message}" for message in outcome.erf.warnings]
-    if outcome.latency is not None:
-        found += [f"latency: {message}" for message in outcome.latency.notes]
+    results, found = outcome.results, list(outcome.notes)
+    for name, field in (("erf", "warnings"), ("latency", "notes"), ("memory", "notes")):
+        found += [f"{_TITLES.get(name, name)}: {message}" for message in getattr(results.get(name), field, ())]
     if outcome.ratio is not None and outcome.ratio.withheld is not None:
         found.append(f"latency: {outcome.ratio.withheld}")
-    if outcome.memory is not None:
-        found += [f"memory: {message}" for message in outcome.memory.notes]
-    if outcome.cost is not None and outcome.cost.method == "real":
-        found.append(f"cost: counted on a real run: {outcome.cost.reason}")
+    cost = results.get("cost")
+    if cost is not None and cost.method == "real":
+        found.append(f"cost: counted on a real run: {cost.reason}")
     return found
 
 
 def save(
     paths: Sequence[Path] | None,
-    outcomes: Sequence[Outcome],
-    since: Moment | None,
+    measured: Measured,
     sections: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> int:
     """Write the outcomes' records, with their environment, to every ``-o`` file; 0, or 3 where one could not be."""
     if not paths:
         return 0
-    from convbench.environment import environment
+    from convbench.environment import completed, moment
     from convbench.report.io.document import Report
     from convbench.report.io.fields import field_of
 
-    modules = {outcome.name: outcome.subject.module for outcome in outcomes if outcome.subject is not None}
-    surroundings = environment([outcome.case for outcome in outcomes], modules=modules, since=since).to_json()
-    drawn = [field_of(outcome.name, outcome.erf) for outcome in outcomes if outcome.erf is not None]
+    outcomes, end = measured.outcomes, moment()
+    sources = {outcome.name: outcome.source for outcome in outcomes if outcome.source is not None}
+    surroundings = completed(measured.environment, measured.since or end, end, sources)
+    drawn = [field_of(outcome.name, outcome.results["erf"]) for outcome in outcomes if "erf" in outcome.results]
     records = [outcome.record() for outcome in outcomes]
     return save_report(paths, Report(records, surroundings, sections or {}, command(), fields=drawn))
 

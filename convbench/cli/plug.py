@@ -9,7 +9,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
+from convbench.cli.measuring import carrying_out, make_plan, progress, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
 from convbench.report.io.formats import check_outputs
@@ -81,8 +81,7 @@ def plug(
     layer that was asked for is listed, with the reason where it stayed as it was.
     """
     from convbench.case import parse_options
-    from convbench.measures.carry_out import Interrupted
-    from convbench.measures.table import Plan, check_measures
+    from convbench.measures.table import check_measures
     from convbench.plug import load_block
     from convbench.plug.measure import compare_with_host, plug_into
     from convbench.report.tables.case import conditions
@@ -95,25 +94,20 @@ def plug(
     measures = check_measures(measure or default, flags.device)
     plugin = load_block(block, parse_options(flags.option or ()))
     case = replace(flags, option=host_option).case(into)
-    plan = Plan(measures, latency=latency_settings(timing) if "latency" in measures else None)
-    since = start(output)
-    interrupted = False
-    with measuring(flags.device, measures) as tell:
+    plan = make_plan(measures, timing)
+    with progress() as tell:
         tell(f"{into}: plugging in {plugin.name}")
         plugged = plug_into(case, plugin, where or "3x3", after or ())
-        try:
-            outcomes = compare_with_host(case, plugin, plugged, plan, tell)
-        except Interrupted as stop:
-            outcomes, interrupted = stop.outcomes, True
-    saved = save(output, outcomes, since, {"layers": changes_rows(plugged.changes)})
+    measured = carrying_out(lambda measurer: compare_with_host(case, plugin, plugged, plan, measurer), output)
+    saved = save(output, measured, {"layers": changes_rows(plugged.changes)})
     print_table(changes_table(plugged.changes))
     count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
     out().print(f"\n{plugin.name} is in {count}\n")
-    records = [outcome.record() for outcome in outcomes]
+    records = [outcome.record() for outcome in measured.outcomes]
     if len(records) == 2:
         out().print(conditions(records[0]))
         print_table(plug_table(*records))
     if "latency" in measures:
         note("ratio of latencies: measured call by call in the same rounds")
-    tell_problems(outcomes)
-    raise typer.Exit(130 if interrupted else exit_code(outcomes) or saved)
+    tell_problems(measured.outcomes)
+    raise typer.Exit(measured.exit_code or saved)

@@ -11,14 +11,15 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import out, print_heading, print_table
-from convbench.cli.measuring import exit_code, latency_settings, measuring, save, start, tell_problems
+from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
 from convbench.report.io.formats import PICTURES, check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import ModuleCost, Reconciliation, Roofline
+    from convbench.measures.cost.result import ModuleCost
+    from convbench.measures.cost.roof import Roofline
     from convbench.measures.outcome import Outcome
 
 _EXAMPLES = """\b
@@ -57,86 +58,68 @@ def profile(
     output: Outputs = None,
 ) -> None:
     """Measure one target: parameters, MACs and FLOPs, latency, memory, receptive field."""
-    from convbench.measures.carry_out import Interrupted, profile_case
-    from convbench.measures.table import Plan, check_measures
+    from convbench.measures.table import check_measures
     from convbench.report.plots.memory_timeline import timeline_content
-    from convbench.report.tables.crosscheck import crosscheck_rows, crosscheck_table
 
     output = check_outputs(output or ())
     drawings = check_outputs([memory_timeline] if memory_timeline is not None else (), (*PICTURES, ".csv"))
     measures = check_measures(measure, flags.device)
-    case = flags.case(target)
-    settings = latency_settings(timing) if "latency" in measures else None
-    plan = Plan(measures, strict=strict, latency=settings)
-    since = start(output)
-    interrupted = False
-    with measuring(flags.device, measures) as tell:
-        try:
-            outcome = profile_case(case, plan, tell)
-        except Interrupted as stop:
-            outcome, interrupted = stop.outcomes[0], True
+    if cross_check and "cost" not in measures:
+        raise UsageError("--cross-check compares costs: measure them, --measure cost")
+    asked = (*measures, "cross-check") if cross_check and "cross-check" not in measures else measures
+    measured = carry_out([flags.case(target)], make_plan(asked, timing, strict=strict), output)
+    (outcome,) = measured.outcomes
     sections = _sections(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
-    other_counts = _cross_check(outcome) if cross_check else None
-    if other_counts is not None:
-        sections["cross_check"] = crosscheck_rows(other_counts)
-    saved = save(output, [outcome], since, sections)
-    if outcome.memory is not None:
-        saved |= save_contents({path: partial(timeline_content, outcome.memory, path.suffix) for path in drawings})
+    saved = save(output, measured, sections)
+    memory = outcome.results.get("memory")
+    if memory is not None:
+        saved |= save_contents({path: partial(timeline_content, memory, path.suffix) for path in drawings})
     _print(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
-    if other_counts is not None:
-        out().print()
-        print_table(crosscheck_table(other_counts))
     tell_problems([outcome])
-    raise typer.Exit(130 if interrupted else exit_code([outcome]) or saved)
+    raise typer.Exit(measured.exit_code or saved)
 
 
 def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool) -> None:
     from convbench.report.tables.case import conditions, operator_table, profile_table, tree_table
+    from convbench.report.tables.crosscheck import crosscheck_table
     from convbench.report.tables.memory import peak_modules_table, peak_tensors_table
 
+    cost, memory, checks = (outcome.results.get(name) for name in ("cost", "memory", "cross-check"))
     print_heading(outcome.name, conditions(outcome.record()))
-    print_table(profile_table(outcome, _roof(outcome)))
-    if tree and outcome.cost is not None:
-        out().print()
-        print_table(tree_table(outcome.cost, depth))
-    if by_operator and outcome.cost is not None:
-        out().print()
-        print_table(operator_table(outcome.cost))
-    if at_peak and outcome.memory is not None:
-        for table in (peak_modules_table(outcome.memory), peak_tensors_table(outcome.memory)):
+    tables = [profile_table(outcome, _roof(outcome))]
+    tables += [tree_table(cost, depth)] if tree and cost is not None else []
+    tables += [operator_table(cost)] if by_operator and cost is not None else []
+    tables += [peak_modules_table(memory), peak_tensors_table(memory)] if at_peak and memory is not None else []
+    tables += [crosscheck_table(checks)] if checks is not None else []
+    for index, table in enumerate(tables):
+        if index:
             out().print()
-            print_table(table)
+        print_table(table)
 
 
 def _roof(outcome: Outcome) -> Roofline | None:
     """The least time that this machine's peaks allow, where it is calibrated for the case's device and threads."""
     from convbench.calibration import load_calibration
-    from convbench.measures.cost import roofline
+    from convbench.measures.cost.roof import roofline
 
-    case, cost = outcome.case, outcome.cost
-    calibration = None if case.device_type == "meta" else load_calibration(case.device, case.threads)
-    dtype = case.autocast or (outcome.subject.dtype if outcome.subject is not None else "")
-    if cost is None or calibration is None or dtype not in calibration.flops_per_s:
+    case, cost, identity = outcome.case, outcome.results.get("cost"), outcome.identity
+    if cost is None or identity is None or case.device_type == "meta":
+        return None
+    calibration = load_calibration(case.device, case.threads, identity.device_name)
+    dtype = case.autocast or identity.dtype or ""
+    if calibration is None or dtype not in calibration.flops_per_s:
         return None
     if cost.is_spelled_out:
         return None  # what runs may be less than what is counted
     return roofline(cost.flops, cost.bytes_moved, calibration.flops_per_s[dtype], calibration.bytes_per_s)
 
 
-def _cross_check(outcome: Outcome) -> Reconciliation:
-    """Count with other tools too."""
-    from convbench.measures.cost import cross_check
-
-    if outcome.subject is None or outcome.cost is None:
-        raise UsageError("--cross-check compares costs: measure them, --measure cost")
-    subject = outcome.subject
-    return cross_check(subject.module, subject.args, outcome.cost, subject.kwargs, input_grad=subject.input_grad)
-
-
 def _sections(
     outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool, at_peak: bool
 ) -> dict[str, list[dict[str, Any]]]:
-    cost, memory = outcome.cost, outcome.memory
+    from convbench.report.tables.crosscheck import crosscheck_rows
+
+    cost, memory, checks = (outcome.results.get(name) for name in ("cost", "memory", "cross-check"))
     sections: dict[str, list[dict[str, Any]]] = {}
     if cost is not None and tree:
         sections["modules"] = [_flat(row) for row in cost.modules if depth is None or row.depth <= depth]
@@ -147,6 +130,8 @@ def _sections(
         sections["peak_tensors"] = [
             {**dataclasses.asdict(tensor), "shape": "x".join(map(str, tensor.shape))} for tensor in memory.top_tensors
         ]
+    if checks is not None:
+        sections["cross_check"] = crosscheck_rows(checks)
     return sections
 
 

@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Any
 from convbench.cluster.slurm_job import MOST_TIMES_LATE, MeasureTask, read_result, result_path
 from convbench.cluster.slurm_queue import Job, longest_array, queued_jobs, release
 from convbench.errors import MissingExtraError, UsageError
+from convbench.measures.outcome import Outcome
 from convbench.records import timestamp
 from convbench.sweep.events import Ended, Finished, Post, Said, Started
-from convbench.sweep.local import stated_record
 from convbench.sweep.task import Task
 
 if TYPE_CHECKING:
@@ -276,7 +276,7 @@ class SlurmRunner:
         late = "TIME LIMIT" in log
         reason = f"Slurm gave no record in {_SUBMISSIONS} submissions" + (f"; the last log ends:\n{log}" if log else "")
         status = "timeout" if late else "error"
-        record = replace(stated_record(task.case), status=status, error=reason, created_at=timestamp())
+        record = replace(Outcome(task.case).record(), status=status, error=reason, created_at=timestamp())
         return Finished(task, record, None, 0.0)
 
     def _last_log(self, task: Task) -> str:

@@ -12,12 +12,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from convbench.measures.carry_out import Measurer
+from convbench.measures.outcome import Outcome
 from convbench.records import Record, timestamp
-from convbench.sweep.events import Event, Finished
-from convbench.sweep.local import measure_in, stated_record
+from convbench.sweep.events import Finished
+from convbench.sweep.local import measure_task
 from convbench.sweep.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
-from convbench.workers.process import Worker, WorkerCrash
+from convbench.workers.process import WorkerCrash
 
 # Slurm sends these to every process of a job that it ends or preempts.
 _FROM_SLURM = tuple(
@@ -51,14 +53,14 @@ class MeasureTask:
         place = result_path(Path(self.folder), task.key)
         if place.exists():
             return
-        events: list[Event] = []
-        with device_lock(physical_device(task.case.device), lambda _: None), Worker() as worker:
+        measurer = Measurer(blameless=_FROM_SLURM, limit_s=self.timeout_s, describes=True)
+        with device_lock(physical_device(task.case.device), lambda _: None), measurer:
             try:
-                measure_in(worker, [task], self.timeout_s, node_name(), events.append, blameless=_FROM_SLURM)
+                *_, finished = measure_task(measurer, task, node_name())
             except WorkerCrash:
                 time.sleep(_SIGNAL_GRACE_S)  # this process was sent the signal as well, and requeues the job on it
                 raise
-        finished = next(event for event in events if isinstance(event, Finished))
+        assert isinstance(finished, Finished)
         _write(place, finished)
 
     def checkpoint(self) -> Any:
@@ -73,7 +75,7 @@ class MeasureTask:
             return DelayedSubmission(replace(self, late=late))
         task = Task.from_json(self.task)
         reason = f"the job reached Slurm's time limit {late} times; give it more with --slurm time=MINUTES"
-        record = replace(stated_record(task.case), status="timeout", error=reason, created_at=timestamp())
+        record = replace(Outcome(task.case).record(), status="timeout", error=reason, created_at=timestamp())
         _write(result_path(Path(self.folder), task.key), Finished(task, record, None, late * self.limit_s))
         return None
 

@@ -1,103 +1,109 @@
-"""What measuring a case gave, as objects and as the flat row of a record."""
+"""What measuring a case gave, as results by measure and as the flat row of a record. Imports no torch."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from convbench.case import Case
-from convbench.errors import CaseTimeout, MeasurementError, OutOfMemory, UsageError
-from convbench.execution.out_of_memory import is_out_of_memory
+from convbench.case import Case, Shape
+from convbench.errors import ConvbenchError, NotDefinedError, UsageError
 from convbench.records import Record, format_given, format_options, format_shapes, timestamp
+from convbench.registry import Kind
+from convbench.source import Source
+from convbench.workers.pool import Failure
 
 if TYPE_CHECKING:
-    from convbench.measures.cost import Cost
-    from convbench.measures.erf import Erf
-    from convbench.measures.latency import Latency, Ratio
-    from convbench.measures.memory import Memory
-    from convbench.measures.params import Params
-    from convbench.target.blueprint import Subject
+    from convbench.measures.cost.result import Cost
+    from convbench.measures.erf.result import Erf
+    from convbench.measures.latency.result import Latency, Ratio
+    from convbench.measures.memory.result import Memory
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What a case turned out to be once its target was imported.
+
+    name, kind: as tables print them. options: the effective ones, as JSON can hold them. shapes: of each tensor among
+    the arguments. dtype: of the module, once it is built.
+    input_grad: whether the backward pass computes the input's gradient; None without gradients.
+    """
+
+    name: str
+    kind: Kind
+    options: Mapping[str, Any]
+    shapes: tuple[Shape, ...]
+    device_name: str
+    torch_version: str
+    dtype: str | None
+    input_grad: bool | None = None
 
 
 @dataclass(slots=True)
 class Outcome:
     """What one case gave: the result of each measure that was taken, and why the others were not.
 
-    problem: ``(status, reason)`` of the first measure that failed.
+    identity: None where the target could not even be imported. results: by measure.
+    ratio: latency over that of ``baseline``, where several cases were timed.
+    problem: ``(status, reason)`` of the first measure that failed; refusal: what was wrong with the request, if that.
+    runs: whether the target took its input. source: of the target's code, where it was asked for.
+    seconds: that each step took.
     """
 
     case: Case
-    subject: Subject | None = None
-    params: Params | None = None
-    cost: Cost | None = None
-    latency: Latency | None = None
-    memory: Memory | None = None
-    erf: Erf | None = None
+    identity: Identity | None = None
+    results: dict[str, Any] = field(default_factory=dict)
     ratio: Ratio | None = None
     baseline: str | None = None
     problem: tuple[str, str] | None = None
+    refusal: UsageError | None = None
+    runs: bool = False
+    source: Source | None = None
     notes: list[str] = field(default_factory=list)
+    seconds: dict[str, float] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The name that tables print."""
-        return self.subject.name if self.subject is not None else self.case.target
+        return self.identity.name if self.identity is not None else self.case.target
 
-    @contextmanager
-    def attempt(self, measure: str) -> Iterator[None]:
-        """Turn a failure of one measure into this outcome's problem, so that the rest goes on."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.fail("interrupted", f"{measure}: interrupted")
-            raise
-        except OutOfMemory as error:
-            self.fail("oom", f"{measure}: {error}")
-        except CaseTimeout as error:
-            self.fail("timeout", f"{measure}: {error}")
-        except MeasurementError as error:
-            self.fail("error", f"{measure}: {error}")
-        except UsageError:
-            raise
-        except MemoryError:
-            self.fail("oom", f"{measure}: the machine ran out of memory")
-        except Exception as error:  # the target's own code runs here and may fail in any way
-            status = "oom" if is_out_of_memory(error) else "error"
-            self.fail(status, f"{measure}: {type(error).__name__}: {error}")
+    def fail(self, measure: str, error: ConvbenchError) -> None:
+        """Take over why a measure was not taken; the first reason is the outcome's problem."""
+        failure = Failure.of(error)
+        if isinstance(error, UsageError):
+            self.refusal = self.refusal or error
+        reason = failure.reason if failure.refused else f"{measure}: {failure.reason}"
+        self.blame(failure.status, reason, is_note=isinstance(error, NotDefinedError) and bool(self.results))
 
-    def fail(self, status: str, reason: str) -> None:
-        """Keep the first reason."""
-        if self.problem is None:
+    def blame(self, status: str, reason: str, *, is_note: bool = False) -> None:
+        """Keep the first reason as the problem; any other, and a mere note, among the notes."""
+        if self.problem is None and not is_note:
             self.problem = (status, reason)
         else:
             self.notes.append(reason)
 
     def adopt(self, latency: Latency, ratio: Ratio | None = None, baseline: str | None = None) -> None:
         """Take a latency over, and with it why it may be missing."""
-        self.latency, self.ratio, self.baseline = latency, ratio, baseline
+        self.results["latency"], self.ratio, self.baseline = latency, ratio, baseline
         if latency.status != "ok":
-            self.fail(latency.status, f"latency: {latency.error or latency.status}")
+            self.blame(latency.status, f"latency: {latency.error or latency.status}")
 
     def record(self) -> Record:
-        """The flat row of this outcome."""
-        return to_record(self)
+        """The flat row; what was not measured stays empty."""
+        return _record(self)
 
 
-def to_record(outcome: Outcome) -> Record:
-    """The flat row of ``outcome``; what was not measured stays empty."""
-    import torch
-
+def _record(outcome: Outcome) -> Record:
     from convbench import __version__
-    from convbench.execution.device import device_name
 
-    case, subject = outcome.case, outcome.subject
+    case, identity, results = outcome.case, outcome.identity, outcome.results
     values: dict[str, Any] = {
-        "target": outcome.name if case.target.startswith("saved:") else case.target,
+        "target": case.target,
+        "options": format_options(dict(case.options)),
+        "input_shape": format_shapes(case.shapes) or None,
         "device": case.device,
-        "device_name": device_name(case.device),
         "dtype": case.dtype,
         "memory_format": case.memory_format,
         "mode": case.mode,
@@ -105,38 +111,39 @@ def to_record(outcome: Outcome) -> Record:
         "threads": case.threads,
         "given": format_given(case),
         "convbench_version": __version__,
-        "torch_version": str(torch.__version__),
+        "torch_version": version("torch"),
         "created_at": timestamp(),
         "baseline": outcome.baseline,
     }
-    if subject is not None:
+    if identity is not None:
         values |= {
-            "kind": subject.kind,
-            "options": format_options(_stated_options(subject)),
-            "input_shape": format_shapes(subject.shapes),
-            "dtype": subject.dtype,
+            "kind": identity.kind,
+            "options": format_options(_stated_options(case, identity)),
+            "input_shape": format_shapes(identity.shapes),
+            "device_name": identity.device_name,
+            "torch_version": identity.torch_version,
+            "dtype": identity.dtype,
         }
-    if outcome.params is not None:
-        values |= dataclasses.asdict(outcome.params)
-    values |= _cost_columns(outcome.cost) | _latency_columns(outcome.latency) | _memory_columns(outcome.memory)
-    values |= _erf_columns(outcome.erf) | _ratio_columns(outcome.ratio)
+    if "params" in results:
+        values |= dataclasses.asdict(results["params"])
+    values |= _cost_columns(results.get("cost")) | _latency_columns(results.get("latency"))
+    values |= _memory_columns(results.get("memory")) | _erf_columns(results.get("erf")) | _ratio_columns(outcome.ratio)
     if outcome.problem is not None:
         values["status"], values["error"] = outcome.problem
     return Record(**values)
 
 
-def _stated_options(subject: Subject) -> dict[str, Any]:
+def _stated_options(case: Case, identity: Identity) -> dict[str, Any]:
     """The target's options, and those conditions that have no column of their own."""
-    case = subject.case
     extra = {
         "autocast": case.autocast,
         "weights": case.weights,
         "pretrained": case.pretrained or None,
         "transforms": "+".join(case.transforms) or None,
-        "input_grad": subject.input_grad if subject.records_gradients else None,
+        "input_grad": identity.input_grad,
         "seed": case.seed or None,
     }
-    return {**subject.options, **{key: value for key, value in extra.items() if value is not None}}
+    return {**identity.options, **{key: value for key, value in extra.items() if value is not None}}
 
 
 def _cost_columns(cost: Cost | None) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import nn
 
+    from convbench.target.blueprint import Subject
+
 
 @dataclass(frozen=True, slots=True)
 class Params:
@@ -22,6 +24,11 @@ class Params:
     trainable_params: int
     buffers: int
     weight_bytes: int
+
+
+def run(subject: Subject, settings: None = None) -> Params:
+    """The measure of a built case."""
+    return measure_params(subject.module)
 
 
 def measure_params(module: nn.Module) -> Params:

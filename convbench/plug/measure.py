@@ -15,15 +15,16 @@ import cloudpickle
 from convbench.case import Case
 from convbench.execution.device import require_device
 from convbench.execution.guard import seeded
-from convbench.measures.carry_out import Interrupted, compare_cases
+from convbench.measures.carry_out import Interrupted, Measurer
 from convbench.measures.outcome import Outcome
-from convbench.measures.table import Plan, Progress
+from convbench.measures.table import Plan
 from convbench.plug.block import Block
 from convbench.plug.change import Plugged
 from convbench.plug.insert import insert_after
 from convbench.plug.replace import replace_convs
 from convbench.registry import resolve
-from convbench.target.blueprint import Blueprint, blueprint, save_instance
+from convbench.target.blueprint import Blueprint, blueprint
+from convbench.target.packed import pack_instance
 
 
 def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plugged:
@@ -38,20 +39,17 @@ def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plu
         return insert_after(host, args, block, after) if after else replace_convs(host, args, block, where)
 
 
-def compare_with_host(
-    case: Case, block: Block, plugged: Plugged, plan: Plan, progress: Progress = lambda _: None
-) -> list[Outcome]:
+def compare_with_host(case: Case, block: Block, plugged: Plugged, plan: Plan, measurer: Measurer) -> list[Outcome]:
     """The outcomes of the host and of the plugged host, timed in the same rounds; the host is the baseline.
 
     Raises UsageError, and Interrupted with what was complete.
     """
     design = blueprint(case)
     with tempfile.TemporaryDirectory(prefix="convbench-") as folder, _taken_along(case.target, block.reference):
-        saved = save_instance(plugged.module, Path(folder) / "module.pt")
-        cases = [case, _plugged_case(case, design, saved)]
+        packed = pack_instance(plugged.module, _plugged_case(case, design), Path(folder))
         outcomes: list[Outcome] = []
         try:
-            outcomes = compare_cases(cases, 0, plan, progress)
+            outcomes = measurer.carry_out([case, packed], plan)
         except Interrupted as stop:
             outcomes = stop.outcomes
             raise
@@ -61,11 +59,10 @@ def compare_with_host(
     return outcomes
 
 
-def _plugged_case(case: Case, design: Blueprint, saved: str) -> Case:
-    """The host's conditions for the saved module, which has the host's options and weights in it already."""
+def _plugged_case(case: Case, design: Blueprint) -> Case:
+    """The host's conditions for the plugged module, which has the host's options and weights in it already."""
     return replace(
         case,
-        target=saved,
         dim=None,
         options=(),
         weights=None,
@@ -79,12 +76,12 @@ def _plugged_case(case: Case, design: Blueprint, saved: str) -> Case:
 
 
 def _name(outcome: Outcome, design: Blueprint, block: Block) -> None:
-    """Say in the record what the saved module is."""
-    if outcome.subject is not None:
+    """Say in the record what the plugged module is."""
+    name = f"{design.name}+{block.name}"
+    outcome.case = replace(outcome.case, target=name)
+    if outcome.identity is not None:
         options = {**design.options, "plugged": {block.name: dict(block.options)}}
-        outcome.subject = replace(
-            outcome.subject, name=f"{design.name}+{block.name}", kind=design.kind, options=options
-        )
+        outcome.identity = replace(outcome.identity, name=name, kind=design.kind, options=options)
 
 
 @contextmanager

@@ -2,29 +2,24 @@
 
 Every device is held under a file lock, so that two sweeps on one machine take turns. Accelerators work side by side;
 the processor waits until they are through, since each of them keeps a core busy. The parent sleeps on the workers'
-pipes, which they write to between cases only.
+pipes, which they write to between steps only.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections import deque
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
 
-from convbench.case import Case
-from convbench.errors import MeasurementError
-from convbench.records import Record, format_given, format_options, format_shapes, timestamp
-from convbench.sweep.events import Ended, Event, Finished, Post, Said, Started
+from convbench.environment import moment
+from convbench.measures.carry_out import Measurer
+from convbench.sweep.events import Ended, Finished, Post, Said, Started
 from convbench.sweep.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
-from convbench.workers.process import Worker, WorkerCrash, WorkerTimeout
 
-JOB = "convbench.sweep.job:run"
-
-_START_LIMIT_S = 600.0
+# Of the environment record, what differs from case to case.
+_PASSING = ("start", "end", "steal_share", "sources")
 _STOP_LIMIT_S = 10.0
 
 
@@ -96,15 +91,13 @@ class Lane(threading.Thread):
         super().__init__(daemon=True)
         self.error: BaseException | None = None
         self._device = device
-        self._pending = deque(tasks)
-        self._timeout_s = timeout_s
+        self._tasks = tasks
         self._stopping = stopping
         self._post = post
-        self._worker: Worker | None = None
-        self._handover = threading.Lock()
+        self._measurer = Measurer(limit_s=timeout_s, describes=True)
 
     def run(self) -> None:
-        """Measure every task; a worker that dies is replaced, and the task that it died of recorded."""
+        """Measure every task."""
         try:
             if self._device == "meta":
                 self._measure()
@@ -117,115 +110,35 @@ class Lane(threading.Thread):
                 self.error = error
 
     def kill(self) -> None:
-        """End the worker, and with it the wait for its answer. The runner is stopping by then."""
-        with self._handover:
-            if self._worker is not None:
-                self._worker.kill()
+        """End the processes, and with them the wait for their answers. The runner is stopping by then."""
+        self._measurer.kill()
 
     def _measure(self) -> None:
-        while self._pending and not self._stopping.is_set():
-            with Worker() as worker:
-                with self._handover:
+        with self._measurer:
+            for task in self._tasks:
+                for event in measure_task(self._measurer, task, self._device):
                     if self._stopping.is_set():
                         return
-                    self._worker = worker
-                try:
-                    measure_in(worker, list(self._pending), self._timeout_s, self._device, self._hear)
-                finally:
-                    with self._handover:
-                        self._worker = None
+                    self._post(event)
 
     def _tell(self, text: str) -> None:
         self._post(Said(text))
 
-    def _hear(self, event: Event) -> None:
-        if self._stopping.is_set():
-            return
-        if isinstance(event, Finished):
-            self._pending.popleft()
-        self._post(event)
 
+def measure_task(measurer: Measurer, task: Task, where: str) -> Iterator[Started | Finished]:
+    """Measure one task on a device that the caller holds: its beginning, and its record.
 
-def measure_in(
-    worker: Worker,
-    tasks: Sequence[Task],
-    timeout_s: float,
-    where: str,
-    post: Post,
-    blameless: Collection[int] = (),
-) -> None:
-    """Have ``worker`` measure ``tasks`` in their order; if it dies, that is the record of the task it was at.
-
-    timeout_s: of a case. blameless: signals that come from outside; a worker that dies of one raises WorkerCrash.
-    Raises WorkerCrash also when it dies before its first task, and what it could not be started for.
+    Raises MeasurementError where no worker can be started.
     """
-    worker.prepare(JOB)
-    worker.wait_ready(_START_LIMIT_S)
-    listener = _Listener(tasks, where, post)
-    try:
-        worker.run(
-            {"do": JOB, "tasks": [task.to_json() for task in tasks]}, timeout_s=timeout_s, on_message=listener.hear
-        )
-    except WorkerTimeout as error:
-        listener.give_up(error, "timeout", f"the case took longer than {timeout_s:g} s and was stopped")
-    except WorkerCrash as error:
-        if -error.exit_code in blameless:
-            raise
-        listener.give_up(error, "oom" if error.killed else "error", str(error))
-
-
-class _Listener:
-    """Turns a worker's messages into events, and its death into the record of the task it was at."""
-
-    def __init__(self, tasks: Sequence[Task], where: str, post: Post) -> None:
-        self._tasks = {task.key: task for task in tasks}
-        self._where = where
-        self._post = post
-        self._environment: Mapping[str, Any] | None = None
-        self._task: Task | None = None
-        self._identity: Record | None = None
-        self._begun = 0.0
-
-    def hear(self, message: Mapping[str, Any]) -> None:
-        if "environment" in message:
-            self._environment = message["environment"]
-        elif "started" in message:
-            self._task, self._identity = self._tasks[message["started"]], None
-            self._begun = time.monotonic()
-            self._post(Started(self._task, self._where))
-        elif "identity" in message:
-            self._identity = Record.from_row(message["identity"])
-        elif "record" in message:
-            self._finish(Record.from_row(message["record"]), message["wall_s"], message["during"])
-
-    def give_up(self, error: MeasurementError, status: str, reason: str) -> None:
-        """Record the task at hand as failed; without one, the worker itself could not be started."""
-        if self._task is None:
-            raise error
-        known = self._identity or stated_record(self._task.case)
-        failed = replace(known, status=status, error=reason, created_at=timestamp())
-        self._finish(failed, time.monotonic() - self._begun)
-
-    def _finish(self, record: Record, wall_s: float, during: Mapping[str, Any] | None = None) -> None:
-        assert self._task is not None
-        self._post(Finished(self._task, record, self._environment, wall_s, during))
-        self._task = None
-
-
-def stated_record(case: Case) -> Record:
-    """What is known of a case whose target could not even be imported."""
-    from convbench import __version__
-
-    return Record(
-        case.target,
-        options=format_options(dict(case.options)),
-        given=format_given(case),
-        input_shape=format_shapes(case.shapes) or None,
-        device=case.device,
-        dtype=case.dtype,
-        memory_format=case.memory_format,
-        mode=case.mode,
-        execution=case.execution,
-        threads=case.threads,
-        convbench_version=__version__,
-    )
+    measurer.environment = measurer.environment or measurer.describe()
+    measurer.wait_ready()  # so that the case's clock does not run while torch is imported
+    yield Started(task, where)
+    begun, before = time.monotonic(), moment()
+    (outcome,) = measurer.measure([task.case], task.plan())
+    environment = {name: value for name, value in measurer.environment.items() if name not in _PASSING}
+    during = {
+        "start": asdict(before),
+        "end": asdict(moment()),
+        "source": None if outcome.source is None else asdict(outcome.source),
+    }
+    yield Finished(task, outcome.record(), environment, time.monotonic() - begun, during)

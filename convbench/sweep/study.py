@@ -29,7 +29,7 @@ from typing import Any
 
 from convbench.case import Case, parse_shape
 from convbench.errors import UsageError, nearest
-from convbench.measures.table import Measure, check_measures
+from convbench.measures.table import check_measures
 from convbench.reading import shown
 from convbench.registry import HOSTS, entries, resolve, select
 from convbench.sweep.settings import KEYS, Given, Key, Settings
@@ -202,7 +202,7 @@ def _options(settings: Settings, target: str) -> Iterator[tuple[tuple[str, Any],
         yield tuple(zip(own, combination, strict=True))
 
 
-def _measures(settings: Settings, device: str) -> tuple[Measure, ...]:
+def _measures(settings: Settings, device: str) -> tuple[str, ...]:
     """What is measured on ``device``: of what was named, whatever can be taken there."""
     given = settings.get(("measures",))
     if given is None:

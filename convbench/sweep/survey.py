@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convbench import errors
-from convbench.case import Case
 from convbench.errors import DeviceError, MeasurementError, OptionError, UsageError
+from convbench.measures.carry_out import Measurer
 from convbench.records import Record
 from convbench.registry import entries
 from convbench.sweep.study import Places, Study
 from convbench.sweep.task import Task
+from convbench.sweep.vetting import LOOK_LIMIT_S
 from convbench.workers.process import WorkerCrash, run_in_worker
 
 JOB = "convbench.sweep.survey_job:run"
@@ -40,27 +40,19 @@ def require_valid(study: Study, tasks: Sequence[Task], *, devices_here: bool) ->
     """Raise a UsageError naming the place, the value and the rule, for a target, an option or a device that no case
     can do with. What a target says to its values when it is built is left to the records.
 
-    devices_here: whether the devices must be on this machine. Does nothing where importing a target ends the process.
+    devices_here: whether the devices must be on this machine.
     """
-    tasks = [task for task in tasks if _may_be_wrong(task.case)]
-    if not tasks:
-        return
-    request = {"do": JOB, "tasks": [task.to_json() for task in tasks], "devices_here": devices_here, "estimate": False}
-    problems: list[Mapping[str, Any]] = []
-    try:
-        run_in_worker(request, on_message=problems.append)
-    except WorkerCrash:
-        return
-    for task, message in zip(tasks, problems, strict=True):
-        problem = message["problem"]
-        if problem is not None:
-            kind = getattr(errors, problem["type"], UsageError)
-            place = _place(study.places[task.key], kind, problem["message"])
-            raise kind.__new__(kind, f"{place}: {problem['message']}")
+    with Measurer() as measurer:
+        for task in filter(_may_be_wrong, tasks):
+            try:
+                measurer.look_over([task.case], LOOK_LIMIT_S, devices_here=devices_here, builds=False)
+            except UsageError as error:
+                raise type(error)(f"{_place(study.places[task.key], type(error), str(error))}: {error}") from error
 
 
-def _may_be_wrong(case: Case) -> bool:
+def _may_be_wrong(task: Task) -> bool:
     """Whether anything about the case can only be told once torch and the target are imported."""
+    case = task.case
     known = case.target.lower() in entries() and not case.options and case.device in ("cpu", "meta")
     return not known or case.pretrained or bool(case.transforms) or case.weights is not None
 
@@ -70,7 +62,7 @@ def estimate(tasks: Sequence[Task]) -> list[Estimate]:
 
     Raises MeasurementError when a target ends the process.
     """
-    request = {"do": JOB, "tasks": [task.to_json() for task in tasks], "devices_here": False, "estimate": True}
+    request = {"do": JOB, "tasks": [task.to_json() for task in tasks]}
     messages: list[Mapping[str, Any]] = []
     try:
         run_in_worker(request, on_message=messages.append)

@@ -1,4 +1,4 @@
-"""What a worker process does to look a study over: import every target, and count its cases on the meta device."""
+"""What a worker process does to estimate a study: count its cases on the meta device."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from convbench.calibration import load_calibration
 from convbench.case import Case
 from convbench.errors import DeviceError, UsageError
 from convbench.execution.device import require_device, torch_dtype
-from convbench.measures.carry_out import profile_case
+from convbench.measures.job import identity_of, take
 from convbench.measures.latency.settings import PROFILE
+from convbench.measures.outcome import Outcome
 from convbench.measures.peaks import copy_bandwidth, peak_flops
-from convbench.measures.table import Plan
 from convbench.records import Record
 from convbench.sweep.task import Task
 from convbench.target.blueprint import blueprint
@@ -32,32 +32,25 @@ _TRIAL_S, _TRIAL_BYTES = 0.1, 2**26
 
 
 def run(request: Mapping[str, Any], send: Send) -> None:
-    """One message for each of ``request["tasks"]``, in their order.
-
-    With ``request["estimate"]``: ``record``, ``call_s`` and ``wall_s``; else ``problem``, of which None is none.
-    """
+    """One message for each of ``request["tasks"]``, in their order: ``record``, ``call_s`` and ``wall_s``."""
     for row in request["tasks"]:
-        task = Task.from_json(row)
-        send(_estimate(task) if request["estimate"] else {"problem": _problem(task.case, request["devices_here"])})
-
-
-def _problem(case: Case, devices_here: bool) -> dict[str, str] | None:
-    try:
-        if devices_here:
-            require_device(case.device)
-        blueprint(case)
-    except UsageError as error:
-        return {"type": type(error).__name__, "message": str(error)}
-    return None
+        send(_estimate(Task.from_json(row)))
 
 
 def _estimate(task: Task) -> dict[str, Any]:
     """Counted with the weights left out: their values decide about nothing here."""
-    case = dataclasses.replace(task.case, device="meta", weights=None, pretrained=False)
+    outcome = Outcome(dataclasses.replace(task.case, device="meta", weights=None, pretrained=False))
     try:
-        record = profile_case(case, Plan(("params", "cost", "memory"))).record()
+        plan = blueprint(outcome.case)
+        outcome.identity = identity_of(plan)
+        for name, result, error in take(plan.subject(), ("params", "cost", "memory"), {}):
+            if error is not None:
+                outcome.fail(name, error)
+            else:
+                outcome.results[name] = result
     except UsageError as error:
-        record = Record(task.case.target, status="error", error=str(error))
+        outcome.fail("build", error)
+    record = outcome.record()
     call_s = _call_s(task.case, record)
     record = dataclasses.replace(record, device=task.case.device, device_name=None)
     return {"record": record.to_row(), "call_s": call_s, "wall_s": _wall_s(task, call_s)}
@@ -109,7 +102,7 @@ def _wall_s(task: Task, call_s: float | None) -> float | None:
         return None if {"memory", "latency", "erf"} & set(task.measures) else seconds
     seconds += (_START_S + 3 * call_s) * ("memory" in task.measures)
     seconds += _ERF_CALLS * call_s * ("erf" in task.measures)
-    settings = task.plan().latency
+    settings = task.plan().settings.get("latency")
     if settings is not None:
         processes = settings.replicates(PROFILE)
         compiling = _COMPILING_S if task.case.execution == "compiled" else 0.0

@@ -7,16 +7,14 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import Any, TypedDict
 
 from convbench.case import Case
 from convbench.errors import UsageError
-from convbench.measures.table import Measure, check_measures
+from convbench.measures.cost.settings import CostSettings
+from convbench.measures.table import Plan, check_measures
 from convbench.reading import typed
 from convbench.records import format_shapes
-
-if TYPE_CHECKING:
-    from convbench.measures.table import Plan
 
 Fields = tuple[tuple[str, Any], ...]
 
@@ -38,7 +36,7 @@ class Task:
     """
 
     case: Case
-    measures: tuple[Measure, ...]
+    measures: tuple[str, ...]
     strict: bool = False
     latency: Fields = ()
     source: str | None = None
@@ -92,17 +90,16 @@ class Task:
         )
 
     def plan(self) -> Plan:
-        """What `profile_case` needs to carry the task out; the defaults are those of ``convbench profile``."""
-        from convbench.measures.table import Plan
+        """What carries the task out, by the defaults of ``convbench profile``; the case has its limit as a whole."""
+        settings: dict[str, Any] = {"cost": CostSettings(self.strict)}
+        if "latency" in self.measures:
+            from convbench.measures.latency.settings import LatencySettings
 
-        if "latency" not in self.measures:
-            return Plan(self.measures, strict=self.strict)
-        from convbench.measures.latency import LatencySettings
-
-        return Plan(self.measures, strict=self.strict, latency=LatencySettings(**dict(self.latency)))
+            settings["latency"] = LatencySettings(**dict(self.latency))
+        return Plan(self.measures, settings, timeout_s=None)
 
 
-def make_task(case: Case, measures: tuple[Measure, ...], strict: bool = False, latency: Fields = ()) -> Task:
+def make_task(case: Case, measures: tuple[str, ...], strict: bool = False, latency: Fields = ()) -> Task:
     """A task whose identity holds nothing that cannot change its record.
 
     Raises UsageError for option values that cannot be written down, and where the target's file cannot be read.

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves, tree_map
 
 from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
-from convbench.errors import TargetError, UsageError
+from convbench.errors import UsageError
 from convbench.execution.clone import Cloner, clone
 from convbench.execution.device import require_device, torch_dtype
 from convbench.execution.dtypes import converted, dtype_names, own_dtype
@@ -24,14 +23,14 @@ from convbench.target.construct import constructed, prepared
 from convbench.target.options import INPUT_CHANNELS, input_channels
 from convbench.target.references import bind_options, kind_of, load_factory
 
-_INSTANCE_SCHEME = "saved:"
-
 
 @dataclass(frozen=True, slots=True)
 class Subject:
     """A built case: the module in its mode on its device, and the arguments of one call.
 
     options: the effective ones, defaults included. name and kind are what tables print.
+    args, kwargs: as the module takes them, tensors at any depth.
+    initialised: a freshly initialised module of a seed; None where the weights are given.
     """
 
     case: Case
@@ -39,13 +38,14 @@ class Subject:
     kind: Kind
     options: Mapping[str, Any]
     module: nn.Module
-    args: tuple[Tensor, ...]
+    args: tuple[Any, ...]
     kwargs: Mapping[str, Any] = field(default_factory=dict)
+    initialised: Callable[[int], nn.Module] | None = None
 
     @property
     def shapes(self) -> tuple[Shape, ...]:
-        """Shape of each positional input."""
-        return tuple(tuple(arg.shape) for arg in self.args)
+        """Shape of each tensor among the arguments."""
+        return shapes_in((self.args, dict(self.kwargs)))
 
     @property
     def training(self) -> bool:
@@ -87,13 +87,37 @@ class Subject:
 
 @dataclass(frozen=True, slots=True)
 class Blueprint:
-    """A target whose factory is imported and whose options are checked, but that is not built yet."""
+    """A target whose factory is imported and whose options are checked, but that is not built yet.
+
+    given, kwargs: positional arguments of the call, drawn as the case says unless given, and those by name.
+    is_instance: whether ``construct`` gives a module that has its weights.
+    """
 
     case: Case
     name: str
     kind: Kind
     options: Mapping[str, Any]
     construct: Callable[[], nn.Module]
+    given: tuple[Any, ...] | None = None
+    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    is_instance: bool = False
+
+    def subject(self, device: str | None = None) -> Subject:
+        """The built case, on its device unless another is given. Raises UsageError."""
+        device = device or self.case.device
+        require_device(device)
+        has_weights = self.is_instance or self.case.weights is not None or self.case.pretrained
+        module = self.module(device=device)
+        return Subject(
+            self.case,
+            self.name,
+            self.kind,
+            self.options,
+            module,
+            self.args(device, own_dtype(module)),
+            _moved(self.kwargs, device),
+            None if has_weights else self.module,
+        )
 
     def module(
         self, seed: int | None = None, device: str | None = None, args: tuple[Any, ...] | None = None
@@ -123,7 +147,9 @@ class Blueprint:
         return module
 
     def shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the inputs: as the case gives them, or (batch, channels, size, size)."""
+        """Shapes of the inputs: as they or the case give them, or (batch, channels, size, size)."""
+        if self.given is not None:
+            return shapes_in((self.given, dict(self.kwargs)))
         if self.case.shapes:
             return self.case.shapes
         if self.kind == "network":
@@ -137,9 +163,15 @@ class Blueprint:
     def _dtype(self) -> torch.dtype | None:
         return None if self.case.dtype is None else torch_dtype(self.case.dtype)
 
-    def args(self, device: str | None = None, dtype: torch.dtype | None = None) -> tuple[Tensor, ...]:
-        """Inputs drawn from N(0, 1) with the case's seed, in the case's dtype, else in ``dtype``, else in float32."""
+    def args(self, device: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, ...]:
+        """The inputs on ``device``: those given, or drawn from N(0, 1) with the case's seed.
+
+        They are drawn in the case's dtype, else in ``dtype``, else in float32.
+        """
         device = device or self.case.device
+        if self.given is not None:
+            moved: tuple[Any, ...] = _moved(self.given, device)
+            return moved
         dtype = self._dtype or dtype or torch.float32
         channels_last = self.case.memory_format == "channels_last"
         generator = torch.Generator().manual_seed(self.case.seed)
@@ -166,44 +198,29 @@ def build(reference: str, dim: int | None = None, **options: Any) -> nn.Module:
 
 def make_subject(case: Case, device: str | None = None) -> Subject:
     """Build ``case`` on its device (or on ``device``, such as ``"meta"``) with its inputs."""
-    plan = blueprint(case)
-    require_device(device or case.device)
-    return _subject(plan, device)
+    return blueprint(case).subject(device)
 
 
-def instance_subject(module: nn.Module, case: Case, inputs: Sequence[Tensor] | None = None) -> Subject:
-    """A subject around a clone of the caller's module; ``inputs`` are its positional arguments, drawn unless given."""
-    if inputs is not None:
-        case = replace(case, shapes=tuple(tuple(tensor.shape) for tensor in inputs), batch=1, size=None)
-    plan = Blueprint(case, type(module).__name__, "block", {}, lambda: clone(module))
-    return _subject(plan, None, inputs)
+def instance_blueprint(
+    module: nn.Module, case: Case, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> Blueprint:
+    """The blueprint of clones of ``module``; ``args`` and ``kwargs`` are those of its call, drawn unless given."""
+    given = None if args is None else tuple(args)
+    name = type(module).__name__
+    return Blueprint(case, name, "block", {}, lambda: clone(module), given, dict(kwargs or {}), is_instance=True)
 
 
-def _subject(plan: Blueprint, device: str | None, inputs: Sequence[Tensor] | None = None) -> Subject:
-    given = None if inputs is None else tuple(inputs)
-    module = plan.module(device=device, args=given)
-    args = plan.args(device, own_dtype(module)) if given is None else given
-    return Subject(plan.case, plan.name, plan.kind, plan.options, module, args)
+def _moved(arguments: Any, device: str) -> Any:
+    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, arguments)
 
 
-def save_instance(module: nn.Module, path: Path) -> str:
-    """Write a module instance to ``path`` and return the reference under which a worker process finds it.
-
-    Raises TargetError when the module cannot be pickled.
-    """
-    try:
-        torch.save(module, path, pickle_module=cloudpickle)  # takes classes of a script or a notebook along
-    except Exception as error:  # pickling runs the user's own code
-        raise TargetError(f"{type(module).__name__} cannot be sent to a measuring process: {error}") from error
-    return f"{_INSTANCE_SCHEME}{path}"
+def shapes_in(arguments: object) -> tuple[Shape, ...]:
+    """Shape of each tensor in nested arguments."""
+    return tuple(tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor))
 
 
 def blueprint(case: Case) -> Blueprint:
     """Import the target of ``case`` and check its options. Raises UsageError."""
-    if case.target.startswith(_INSTANCE_SCHEME):
-        path = case.target.removeprefix(_INSTANCE_SCHEME)
-        module: nn.Module = torch.load(path, weights_only=False)
-        return Blueprint(case, type(module).__name__, "block", {}, lambda: module)
     reference = resolve(case.target)
     if reference.scheme in ("timm", "torchvision"):
         from convbench.target.hosts import host_model

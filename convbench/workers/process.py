@@ -93,6 +93,7 @@ class Worker:
         except OSError as error:
             raise MeasurementError(f"no measuring process can be started: {error}") from error
         self._usable = True
+        self._preparing = False
         self._over = threading.Event()
         self._mailbox = Mailbox()
         self._said = Said()
@@ -115,11 +116,14 @@ class Worker:
 
     def prepare(self, job: str) -> None:
         """Have it import what ``job`` needs; `wait_ready` waits for that."""
+        self._preparing = True
         self._write({"prepare": job})
 
     def wait_ready(self, timeout_s: float | None = None) -> None:
-        """Block until the worker has prepared itself. Raises as `run` does."""
-        self._listen(timeout_s, None, None)
+        """Block until the worker has prepared itself, if it was asked to. Raises as `run` does."""
+        if self._preparing:
+            self._listen(timeout_s, None, None)
+            self._preparing = False
 
     def run(
         self,

@@ -13,7 +13,8 @@ import convbench
 from convbench.case import Case
 from convbench.errors import DeviceError, OptionError, TargetError, UnknownNameError, UsageError
 from convbench.execution.device import available_devices, require_device
-from convbench.target.blueprint import blueprint, instance_subject, make_subject, save_instance
+from convbench.target.blueprint import blueprint, instance_blueprint, make_subject
+from convbench.target.packed import Packed, pack_instance
 
 USER_FILE = '''
 import torch
@@ -175,10 +176,11 @@ def test_conditions_reach_module_and_input() -> None:
 
 def test_an_instance_is_copied_and_left_as_it_was(tmp_path: Path) -> None:
     module = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4)).train()
-    subject = instance_subject(module, Case("Sequential", shapes=((1, 3, 8, 8),)))
+    case = Case("Sequential", shapes=((1, 3, 8, 8),))
+    subject = instance_blueprint(module, case).subject()
     assert not subject.module.training
     assert module.training
-    restored = make_subject(Case(save_instance(module, tmp_path / "m.pt"), shapes=((1, 3, 8, 8),)))
+    restored = Packed.from_json(pack_instance(module, case, tmp_path).to_json()).blueprint().subject()
     torch.testing.assert_close(restored.module.state_dict(), module.state_dict(), rtol=0, atol=0)
 
 

@@ -16,6 +16,7 @@ from convbench import __version__
 from convbench.case import Case
 from convbench.environment import Environment, Moment, environment, moment
 from convbench.report.environments import same_environment
+from convbench.source import source_of
 
 TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 
@@ -31,7 +32,7 @@ def found() -> Environment:
         "HOME": "/home/me",
         "API_TOKEN": "secret",
     }
-    return environment(cases, modules={"conv": nn.Conv2d(1, 1, 1)}, since=moment(), variables=variables)
+    return environment(cases, sources={"conv": source_of(nn.Conv2d(1, 1, 1))}, since=moment(), variables=variables)
 
 
 def test_it_names_hardware_and_software(found: Environment) -> None:

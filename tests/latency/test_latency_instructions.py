@@ -19,14 +19,15 @@ from convbench.measures.latency import (
     measure_latency,
 )
 from convbench.measures.latency.timing.instructions import require_valgrind
+from convbench.target.packed import Packed
 from convbench.workers.process import WorkerCrash, WorkerTimeout
 
 TARGETS = Path(__file__).parent.parent / "timing" / "targets.py"
 COUNTED = LatencySettings(metric="instructions", timeout_s=30)
 
 
-def cases(count: int) -> list[Case]:
-    return [Case("saved:module.pt", size=index + 1) for index in range(count)]
+def cases(count: int) -> list[Packed]:
+    return [Packed(Case("Module", size=index + 1), "module.pt") for index in range(count)]
 
 
 def answering(monkeypatch: pytest.MonkeyPatch, *answers: int | BaseException) -> list[Mapping[str, Any]]:
@@ -76,7 +77,7 @@ def test_ctrl_c_keeps_the_counts_so_far(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_accelerators_have_no_count() -> None:
     with pytest.raises(UsageError, match="on the CPU alone, not on cuda"):
-        measure_latency(Case("saved:module.pt", device="cuda"), COUNTED)
+        measure_latency(Case("MRFA", device="cuda"), COUNTED)
 
 
 def test_a_missing_valgrind_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

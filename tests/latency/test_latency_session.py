@@ -16,6 +16,7 @@ from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.measures.latency.timing.beacon import CONTROL, Beacon
 from convbench.measures.latency.timing.order import JOB, Order
 from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
+from convbench.target.packed import Packed
 from convbench.workers.process import WorkerCrash, WorkerTimeout
 from tests.latency.made import timing
 
@@ -102,7 +103,7 @@ def puts_off(*indices: int) -> Scene:
 def play(
     count: int, replicates: int = 3, baseline: int = 0, tell: Callable[[Progress], None] = lambda _: None
 ) -> Session:
-    cases = [Case("saved:module.pt", size=index + 1) for index in range(count)]
+    cases = [Packed(Case("Module", size=index + 1), "module.pt") for index in range(count)]
     with Pool(1, replicates) as pool:
         session = Session(cases, baseline, LatencySettings(), replicates, 10.0, pool, tell)
         session.run()

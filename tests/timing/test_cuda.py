@@ -14,6 +14,7 @@ from convbench.measures.latency.timing.job import run
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import ProcessTiming
 from convbench.target.blueprint import make_subject
+from convbench.target.packed import Packed
 
 pytestmark = [
     pytest.mark.gpu,
@@ -59,7 +60,7 @@ def test_a_flushed_cache_makes_a_small_read_slower() -> None:
 @pytest.mark.parametrize("mode", ["inference", "training"])
 def test_a_job_gives_both_columns(mode: str) -> None:
     case = Case("MRFA", dim=32, size=28, device="cuda", mode=mode)  # type: ignore[arg-type]
-    order = Order({0: case}, 0, 1, 5.0, 0.05, 0.05, 0, "cold", True, None)
+    order = Order({0: Packed(case)}, 0, 1, 5.0, 0.05, 0.05, 0, "cold", True, None)
     timing = ProcessTiming.from_json(run(order.to_request(), lambda _: None))
     target = timing.targets[0]
     assert target.status == "ok", target.error

@@ -18,6 +18,7 @@ from convbench.measures.latency.timing.job import precise
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.statistics import Interval
+from convbench.target.packed import Packed
 from tests.timing.machines import TickingHost
 
 TARGETS = Path(__file__).parent / "targets.py"
@@ -41,7 +42,7 @@ def case(name: str = "Plain", size: int = 6, **options: Any) -> Case:
 
 def order(*cases: Case, budget_s: float = 0.2, precision: float = 10.0, margin: float = 10.0, **changes: Any) -> Order:
     """So imprecise that the first look is the last."""
-    made = Order(dict(enumerate(cases)), 0, 1, budget_s, precision, margin, 0, "cold", False, None)
+    made = Order(dict(enumerate(map(Packed, cases))), 0, 1, budget_s, precision, margin, 0, "cold", False, None)
     return replace(made, **changes)
 
 

@@ -14,6 +14,7 @@ from convbench.measures.latency.timing.noise import Disturbance
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.statistics import Interval
+from convbench.target.packed import Packed
 
 
 def test_the_beacon_shows_who_was_at_work_last(tmp_path: Path) -> None:
@@ -60,7 +61,19 @@ def test_a_result_is_restored_from_json(timing: ProcessTiming) -> None:
 
 def test_an_order_is_restored_from_json() -> None:
     cases = {3: Case("MRFA", dim=32, options=(("kernels", [3, 5]),)), 0: Case("Conv3x3", shapes=((1, 3, 8, 8),))}
-    order = Order(cases, None, 2, 1.5, 0.01, 0.02, 7, "warm", True, Path("beacon"), True)
+    order = Order(
+        {index: Packed(case) for index, case in cases.items()},
+        None,
+        2,
+        1.5,
+        0.01,
+        0.02,
+        7,
+        "warm",
+        True,
+        Path("beacon"),
+        True,
+    )
     again = Order.from_request(json.loads(json.dumps(order.to_request())))
     assert again == order
     assert list(again.cases) == [3, 0]

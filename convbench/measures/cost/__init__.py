@@ -8,16 +8,19 @@ from convbench.lazy import lazily
 
 if TYPE_CHECKING:
     from convbench.measures.cost.amount import Amount, Shape
-    from convbench.measures.cost.crosscheck import Difference, Reconciliation, ToolCheck, cross_check
+    from convbench.measures.cost.crosscheck import cross_check
     from convbench.measures.cost.measure import CostError, measure_cost
+    from convbench.measures.cost.reconciliation import Difference, Reconciliation, ToolCheck
     from convbench.measures.cost.result import Cost, Figures, ModuleCost, OperatorCost, Uncounted
     from convbench.measures.cost.roof import Roofline, roofline
+    from convbench.measures.cost.settings import CostSettings
     from convbench.measures.cost.table import Kind, register_cost
 
 __all__ = [
     "Amount",
     "Cost",
     "CostError",
+    "CostSettings",
     "Difference",
     "Figures",
     "Kind",
@@ -40,7 +43,9 @@ __getattr__ = lazily(
         "amount": "Amount Shape",
         "result": "Cost Figures ModuleCost OperatorCost Uncounted",
         "measure": "CostError measure_cost",
-        "crosscheck": "Difference Reconciliation ToolCheck cross_check",
+        "crosscheck": "cross_check",
+        "reconciliation": "Difference Reconciliation ToolCheck",
+        "settings": "CostSettings",
         "table": "Kind register_cost",
         "roof": "Roofline roofline",
     },

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from torch import nn
 
 from convbench.errors import ConvbenchError
 from convbench.measures.cost.measure import measure_cost, measure_really
+from convbench.measures.cost.measure import run as measure
 from convbench.measures.cost.other_counters import FvcoreCounts, fvcore_counts, torch_counts
+from convbench.measures.cost.reconciliation import UNEXPLAINED, Difference, Reconciliation, ToolCheck
 from convbench.measures.cost.result import Cost
-
-UNEXPLAINED = "unexplained: please report it"
+from convbench.target.blueprint import Subject
 
 _FVCORE_PRODUCTS = frozenset(("linear", "addmm", "mm", "matmul", "bmm", "einsum"))
 _FVCORE_BESIDES = {
@@ -34,52 +34,10 @@ _HAS_PRODUCTS = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Difference:
-    """An operator, or a family of operators, that two tools do not count alike; figures in multiply–accumulates."""
-
-    operator: str
-    convbench: int
-    other: int
-    reason: str
-
-    @property
-    def explained(self) -> bool:
-        """Whether the cause is known."""
-        return self.reason != UNEXPLAINED
-
-
-@dataclass(frozen=True, slots=True)
-class ToolCheck:
-    """Another tool's count against convbench's, in multiply–accumulates.
-
-    total: the tool's own; None if it could not count, and then ``error`` says why.
-    convbench: what it is compared with: forward and backward for FlopCounterMode, the forward pass for fvcore.
-    differences: itemised; they add up to ``total − convbench``.
-    """
-
-    tool: str
-    convbench: int
-    total: int | None
-    differences: tuple[Difference, ...] = ()
-    error: str | None = None
-
-    @property
-    def agrees(self) -> bool:
-        """Counted, and equal but for differences with a known cause."""
-        return self.total is not None and all(difference.explained for difference in self.differences)
-
-
-@dataclass(frozen=True, slots=True)
-class Reconciliation:
-    """The checks, one a tool."""
-
-    checks: tuple[ToolCheck, ...]
-
-    @property
-    def agrees(self) -> bool:
-        """Whether every tool that could count agrees."""
-        return all(check.agrees for check in self.checks if check.total is not None)
+def run(subject: Subject, settings: None = None) -> Reconciliation:
+    """The measure of a built case."""
+    cost = measure(subject)
+    return cross_check(subject.module, subject.args, cost, subject.kwargs, input_grad=subject.input_grad)
 
 
 def cross_check(

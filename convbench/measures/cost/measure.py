@@ -20,12 +20,15 @@ from convbench.execution.modules import ModuleTree
 from convbench.execution.step import Step
 from convbench.execution.tensors import registered_tensors, tensors_in
 from convbench.measures.cost.counter import CostCounter
-from convbench.measures.cost.execution import Pass, run
+from convbench.measures.cost.execution import Pass
+from convbench.measures.cost.execution import run as run_counted
 from convbench.measures.cost.failure import explain
 from convbench.measures.cost.ledger import Group, assemble, macs_by_group
 from convbench.measures.cost.provenance import storage_of
 from convbench.measures.cost.result import Cost, Method
+from convbench.measures.cost.settings import CostSettings
 from convbench.measures.cost.sparse import SPARSE_LAYOUTS
+from convbench.target.blueprint import Subject
 
 
 class CostError(MeasurementError):
@@ -43,6 +46,19 @@ class _Request:
     device_type: str
     tensors: tuple[Tensor, ...]
     """Of the arguments and of the module."""
+
+
+def run(subject: Subject, settings: CostSettings | None = None) -> Cost:
+    """The measure of a built case."""
+    return measure_cost(
+        subject.module,
+        subject.args,
+        subject.kwargs,
+        training=subject.training,
+        input_grad=subject.input_grad,
+        autocast=subject.autocast,
+        strict=settings is not None and settings.strict,
+    )
 
 
 def measure_cost(
@@ -184,7 +200,7 @@ def _pass(request: _Request, method: Method) -> tuple[nn.Module, Pass]:
         untouchable = frozenset(map(storage_of, request.tensors))
         counter = CostCounter(tree, on_meta=method == "meta", untouchable=untouchable)
         try:
-            done = run(counter, step)
+            done = run_counted(counter, step)
         except Exception as error:
             if method != "real" and (why := _unsuitable(counter, error, method)) is not None:
                 raise why from error

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from convbench.errors import EmptyMapError, ShapeError
+from convbench.errors import EmptyMapError, NotDefinedError, ShapeError
 from convbench.execution.guard import isolated
 from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.interval import Labels, assess, pooled_weights, precise_enough
@@ -22,8 +22,22 @@ from convbench.measures.erf.scales import zero_weights
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.target import Target
 from convbench.measures.erf.view import View, look
+from convbench.target.blueprint import Subject
 
 _FIRST_ROUND = 8
+
+
+def run(subject: Subject, settings: ErfSettings | None = None) -> Erf:
+    """The measure of a built case: a field on few samples; ``convbench erf`` draws more of them.
+
+    Raises NotDefinedError for what is no image.
+    """
+    if len(subject.shapes) != 1 or len(subject.shapes[0]) != 4:
+        raise NotDefinedError("a receptive field needs one input of shape N,C,H,W")
+    # Initialisations differ more than samples do; those of a network take long to build and to differentiate.
+    quick = ErfSettings(seeds=1, samples=8) if subject.kind == "network" else ErfSettings(seeds=8, samples=4)
+    source = subject.initialised or subject.module
+    return measure_erf(source, subject.shapes[0], settings or quick, device=subject.case.device)
 
 
 def measure_erf(

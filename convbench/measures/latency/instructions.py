@@ -8,11 +8,11 @@ from tempfile import TemporaryDirectory
 
 from convbench.case import Case
 from convbench.errors import CaseTimeout, ConvbenchError, UsageError
-from convbench.measures.latency.portable import portable
 from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted, Ratio
 from convbench.measures.latency.session import Tell
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.statistics import Verdict
+from convbench.target.packed import Packed, pack
 from convbench.workers.environment import timing_environment
 from convbench.workers.process import WorkerCrash, run_in_worker
 
@@ -21,29 +21,31 @@ _NOTE = "instructions as valgrind's processor executes them: without AVX-512, an
 
 
 def compare_instructions(
-    cases: Sequence[Case], baseline: int, settings: LatencySettings, tell: Tell
+    cases: Sequence[Case | Packed], baseline: int, settings: LatencySettings, tell: Tell
 ) -> LatencyComparison:
     """One count a case, each in a fresh process under valgrind; ratios have no interval, since counts repeat.
 
     Raises UsageError for a device other than the CPU.
     """
-    if cases[0].device_type != "cpu":
-        raise UsageError(f"instructions are counted on the CPU alone, not on {cases[0].device}; use --metric time")
     latencies = [Latency(status="interrupted", error="interrupted before its count")] * len(cases)
     try:
         with TemporaryDirectory(prefix="convbench-") as folder:
-            for index, case in enumerate(cases):
-                tell(Progress(index + 1, len(cases), "counting instructions of", case.target))
-                latencies[index] = _count(portable(case, Path(folder)), settings, folder)
+            packed = [pack(case, Path(folder)) for case in cases]
+            device = packed[0].case.device
+            if device != "cpu":
+                raise UsageError(f"instructions are counted on the CPU alone, not on {device}; use --metric time")
+            for index, one in enumerate(packed):
+                tell(Progress(index + 1, len(cases), "counting instructions of", one.case.target))
+                latencies[index] = _count(one, settings, folder)
     except KeyboardInterrupt:
         raise LatencyInterrupted(_report(latencies, baseline, settings)) from None
     return _report(latencies, baseline, settings)
 
 
-def _count(case: Case, settings: LatencySettings, folder: str) -> Latency:
-    request = {"do": "convbench.measures.latency.timing.instructions:run", "case": case.to_json()}
+def _count(packed: Packed, settings: LatencySettings, folder: str) -> Latency:
+    request = {"do": "convbench.measures.latency.timing.instructions:run", "packed": packed.to_json()}
     # A count has no replicates to vary the pad over. Valgrind leaves files where it is killed.
-    environment = {**timing_environment(case.threads), "CONVBENCH_PAD": "", "TMPDIR": folder}
+    environment = {**timing_environment(packed.case.threads), "CONVBENCH_PAD": "", "TMPDIR": folder}
     try:
         counted = run_in_worker(request, env=environment, timeout_s=_VALGRIND_SLOWDOWN * settings.timeout_s)
     except CaseTimeout as error:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from convbench import errors
@@ -17,6 +17,7 @@ from convbench.measures.latency.result import Latency, LatencyComparison, Latenc
 from convbench.measures.latency.session import Session, Tell
 from convbench.measures.latency.settings import COMPARE, PROFILE, Effort, LatencySettings, Progress
 from convbench.registry import resolve
+from convbench.target.packed import Packed
 
 _BUSY_FOR_S = 0.2
 
@@ -24,17 +25,19 @@ _BUSY_FOR_S = 0.2
 def _silent(_: Progress) -> None: ...
 
 
-def start_workers(case: Case, settings: LatencySettings | None = None) -> Pool:
-    """The processes that `measure_latency` of ``case`` will use: they come up while the caller does other things.
+def start_workers(case: Case, settings: LatencySettings | None = None) -> AbstractContextManager[Pool | None]:
+    """The processes that timing ``case`` will use, where it uses any: they come up while the caller does other things.
 
-    A context manager; give it to `measure_latency` as ``pool``.
+    A context manager; give what it gives to `measure_latency` or `run` as ``pool``.
     """
     settings = settings or LatencySettings()
+    if settings.metric != "time" or case.device_type == "meta":
+        return nullcontext()
     return Pool(case.threads, settings.replicates(PROFILE))
 
 
 def measure_latency(
-    case: Case, settings: LatencySettings | None = None, progress: Tell | None = None, pool: Pool | None = None
+    case: Case | Packed, settings: LatencySettings | None = None, progress: Tell = _silent, pool: Pool | None = None
 ) -> Latency:
     """Time of one call of ``case``, from fresh processes that time nothing else but a second instance of it.
 
@@ -42,14 +45,16 @@ def measure_latency(
     Raises UsageError for a target that is unknown, takes other options, or cannot be built, for a device that computes
     nothing, and for more threads than there are idle cores; LatencyInterrupted on Ctrl-C.
     """
-    settings = settings or LatencySettings()
-    comparison = _compare([case], 0, settings, PROFILE, progress, pool)
+    comparison = run([case], 0, settings, progress, pool)
     (latency,) = comparison.latencies
     return replace(latency, notes=(*latency.notes, *comparison.notes))
 
 
 def compare_latency(
-    cases: Sequence[Case], baseline: int = 0, settings: LatencySettings | None = None, progress: Tell | None = None
+    cases: Sequence[Case | Packed],
+    baseline: int = 0,
+    settings: LatencySettings | None = None,
+    progress: Tell | None = None,
 ) -> LatencyComparison:
     """Latencies of ``cases``, timed in the same rounds, and their ratios to ``cases[baseline]``.
 
@@ -58,31 +63,42 @@ def compare_latency(
     Raises UsageError for no cases, for cases on several devices or thread counts, for a device that computes nothing,
     and for more threads than there are idle cores; LatencyInterrupted on Ctrl-C, with what was complete.
     """
-    settings = settings or LatencySettings()
     if not 0 <= baseline < len(cases):
         raise UsageError(f"baseline {baseline} is not the index of one of {len(cases)} cases")
-    return _compare(cases, baseline, settings, COMPARE, progress, None)
+    return run(cases, baseline, settings, progress or _silent, effort=COMPARE)
 
 
-def _compare(
-    cases: Sequence[Case],
+def run(
+    cases: Sequence[Case | Packed],
     baseline: int,
-    settings: LatencySettings,
-    effort: Effort,
-    progress: Tell | None,
-    pool: Pool | None,
+    settings: LatencySettings | None,
+    tell: Tell,
+    pool: Pool | None = None,
+    *,
+    effort: Effort | None = None,
+    until: float | None = None,
+    blameless: Collection[int] = (),
 ) -> LatencyComparison:
-    _require_comparable(cases)
-    tell = progress or _silent
+    """The paired measure, in the command's process; see `compare_latency`.
+
+    effort: unless given that of a profile for one case, of a comparison for several. until, blameless: see `Session`.
+    """
+    bare = [case.case if isinstance(case, Packed) else case for case in cases]
+    settings, effort = settings or LatencySettings(), effort or (PROFILE if len(cases) == 1 else COMPARE)
+    _require_comparable(bare)
+    for case in cases:
+        if isinstance(case, Case):
+            resolve(case.target)
     if settings.metric == "instructions":
         return compare_instructions(cases, baseline, settings, tell)
-    threads, replicates = cases[0].threads, settings.replicates(effort)
+    threads, replicates = bare[0].threads, settings.replicates(effort)
     if pool is not None:
         pool.wait_ready()  # or its own processes would keep the cores busy
     _require_idle_cores(threads, settings.force_threads)
     with nullcontext(pool) if pool is not None else Pool(threads, replicates) as workers:
         budget_s = settings.budget_s(effort)
-        gathered = Session(cases, baseline, settings, replicates, budget_s, workers, tell).run()
+        session = Session(cases, baseline, settings, replicates, budget_s, workers, tell, until, blameless)
+        gathered = session.run()
     if len(cases) == 1:
         _raise_usage_error(gathered)
     comparison = comparison_of(gathered, len(cases), baseline, settings)
@@ -96,9 +112,6 @@ def _require_comparable(cases: Sequence[Case]) -> None:
         values = sorted({str(getattr(case, name)) for case in cases})
         if len(values) > 1:
             raise UsageError(f"cases timed in the same rounds must share their {name}, got {' and '.join(values)}")
-    for case in cases:
-        if not case.target.startswith("saved:"):
-            resolve(case.target)
     if cases[0].device_type == "meta":
         raise UsageError("nothing is computed on the meta device, so that it has no latency; use --device cpu")
 

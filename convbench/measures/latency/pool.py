@@ -28,14 +28,21 @@ class Pool:
         self._threads = threads
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="convbench-")))
+        self._workers: list[Worker] = []
         self._waiting = [self._stack.enter_context(self._started()) for _ in range(min(count, _room()))]
-        self._ready = False
+        self.killed = False
 
     def __enter__(self) -> Pool:
         return self
 
     def __exit__(self, *exception: object) -> None:
         self._stack.close()
+
+    def kill(self) -> None:
+        """End all processes at once, from any thread."""
+        self.killed = True
+        for worker in list(self._workers):
+            worker.kill()
 
     @property
     def waiting(self) -> int:
@@ -44,14 +51,14 @@ class Pool:
 
     def wait_ready(self) -> None:
         """Block until all have imported what they need, so that none does so while another measures."""
-        if not self._ready:
-            for worker in self._waiting:
-                worker.wait_ready(_START_S)
-            self._ready = True
+        for worker in self._waiting:
+            worker.wait_ready(_START_S)
 
     @contextmanager
     def worker(self) -> Iterator[Worker]:
         """The next one, ready: its start-up is no part of the time that a target may take."""
+        if self.killed:
+            raise KeyboardInterrupt
         self.wait_ready()
         if self._waiting:
             with self._waiting.pop(0) as worker:
@@ -64,6 +71,7 @@ class Pool:
     def _started(self) -> Worker:
         worker = Worker(env=self._environment())
         worker.prepare(JOB)
+        self._workers.append(worker)
         return worker
 
     def _environment(self) -> dict[str, str]:

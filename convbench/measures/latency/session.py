@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from convbench.case import Case
+from convbench.errors import MeasurementError
 from convbench.measures.latency.combine import Gathered
 from convbench.measures.latency.pool import Pool
-from convbench.measures.latency.portable import portable
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.order import Order
-from convbench.measures.latency.timing.result import ProcessTiming, Status, TargetTiming
+from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
 from convbench.statistics import Interval
-from convbench.workers.process import WorkerCrash, WorkerTimeout
+from convbench.target.packed import Packed, pack
+from convbench.workers.pool import Failure
+from convbench.workers.process import WorkerCrash
 
 Tell = Callable[[Progress], None]
 
@@ -26,27 +29,32 @@ class Session:
     """Cases measured in the same rounds by ``replicates`` processes.
 
     budget_s: longest time for one case in all processes together.
+    until: time of `time.monotonic` after which what is being timed is given up. blameless: signals from outside;
+        the end of a process by one is raised.
     groups: indices that share a process, the baseline first in each; one group unless memory is short.
     """
 
-    cases: Sequence[Case]
+    cases: Sequence[Case | Packed]
     baseline: int
     settings: LatencySettings
     replicates: int
     budget_s: float
     pool: Pool
     tell: Tell
+    until: float | None = None
+    blameless: Collection[int] = ()
     gathered: Gathered = field(default_factory=Gathered)
     groups: list[list[int]] = field(default_factory=list)
     _names: list[str] = field(default_factory=list)
+    _packed: list[Packed] = field(default_factory=list)
     _look: ProcessTiming | None = None
 
     def run(self) -> Gathered:
         """Measure. Ctrl-C ends it with what was complete, and sets ``interrupted``."""
         others = [index for index in range(len(self.cases)) if index != self.baseline]
         self.groups = [[self.baseline, *others]]
-        self._names = ["the module" if case.target.startswith("saved:") else case.target for case in self.cases]
-        self.cases = [portable(case, self.pool.folder) for case in self.cases]
+        self._packed = [pack(case, self.pool.folder) for case in self.cases]
+        self._names = [packed.case.target for packed in self._packed]
         try:
             count = self.pool.waiting
             self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))
@@ -74,8 +82,10 @@ class Session:
             Beacon.create(beacon)
             try:
                 timing = self._ask(self._order(members, number, beacon), number)
-            except (WorkerTimeout, WorkerCrash) as error:
+            except MeasurementError as error:
                 self._look = None
+                if self.pool.killed:
+                    raise KeyboardInterrupt from None
                 self._blame(Beacon.read(beacon), at, members, error)
                 continue
             self._look = None
@@ -88,9 +98,9 @@ class Session:
     def _order(self, members: Sequence[int], number: int, beacon: Path) -> Order:
         settings = self.settings
         return Order(
-            cases={index: self.cases[index] for index in members},
+            cases={index: self._packed[index] for index in members},
             baseline=self.baseline if self.baseline in members else None,
-            threads=self.cases[self.baseline].threads,
+            threads=self._packed[self.baseline].case.threads,
             budget_s=self.budget_s / self.replicates,
             precision=settings.precision,
             margin=settings.margin,
@@ -108,7 +118,9 @@ class Session:
             self.tell(self._progress(message, number))
 
         with self.pool.worker() as worker:
-            answer = worker.run(order.to_request(), timeout_s=self.settings.timeout_s, on_message=hear)
+            left_s = None if self.until is None else max(0.0, self.until - time.monotonic())
+            limit_s = self.settings.timeout_s
+            answer = worker.run(order.to_request(), timeout_s=limit_s, deadline_s=left_s, on_message=hear)
         return ProcessTiming.from_json(answer)
 
     def _keep(self, timing: ProcessTiming) -> None:
@@ -123,20 +135,19 @@ class Session:
             gathered.controls.append(ratio)
         gathered.notes.extend(timing.notes)
 
-    def _blame(self, owner: int, at: int, members: Sequence[int], error: WorkerTimeout | WorkerCrash) -> None:
-        """Find who hung or crashed, and leave that target out; raise where it was nobody's turn."""
-        if owner == NOBODY:
+    def _blame(self, owner: int, at: int, members: Sequence[int], error: MeasurementError) -> None:
+        """Find who hung, crashed or ended the job, and leave that target out; raise where it was nobody's turn."""
+        crash = error if isinstance(error, WorkerCrash) else None
+        if owner == NOBODY or (crash is not None and -crash.exit_code in self.blameless):
             raise error
         index = members[0] if owner == CONTROL else owner
-        killed = isinstance(error, WorkerCrash) and error.killed
+        killed = crash is not None and crash.killed
         if killed and len(members) > 2 and index != members[0]:  # it may fit into memory beside the baseline alone
             self.groups[at] = [member for member in self.groups[at] if member != index]
             self.groups.append([self.baseline, index])
             return
-        status: Status = "timeout" if isinstance(error, WorkerTimeout) else "oom" if killed else "error"
-        silent = f"it gave no sign of life for {self.settings.timeout_s:g} s and was stopped"
-        reason = silent if status == "timeout" else str(error)
-        self.gathered.failures[index] = TargetTiming(status, reason, type(error).__name__)
+        failure = Failure.of(error)
+        self.gathered.failures[index] = TargetTiming(failure.status, failure.reason, failure.kind)
 
     def _progress(self, message: Mapping[str, Any], number: int) -> Progress:
         where = (number + 1, self.replicates)

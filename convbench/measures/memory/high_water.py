@@ -10,7 +10,7 @@ import hashlib
 import json
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -48,13 +48,19 @@ def start_high_water(threads: int) -> Worker:
     return worker
 
 
+def checker(case: Case) -> AbstractContextManager[Worker | None]:
+    """The process that will check the memory of ``case``; it comes up while the case is built."""
+    is_checked = case.device_type == "cpu" and case.execution == "eager"
+    return start_high_water(case.threads) if is_checked else nullcontext()
+
+
 def high_water_growth(subject: Subject, worker: Worker | None = None) -> int:
     """Bytes by which one call of ``subject`` raises the resident memory of a fresh, warmed-up process.
 
     worker: of `start_high_water`; unless given, one is started.
     Raises ConvbenchError where that cannot be measured, and says why.
     """
-    from convbench.measures.latency.portable import portable
+    from convbench.target.packed import pack
 
     require_marks()
     if subject.kwargs:
@@ -63,8 +69,8 @@ def high_water_growth(subject: Subject, worker: Worker | None = None) -> int:
         nullcontext(worker) if worker else start_high_water(subject.case.threads) as fresh,
         TemporaryDirectory(prefix="convbench-") as folder,
     ):
-        case = portable(subject.case, Path(folder))
-        request = {"do": _JOB, "case": case.to_json(), "fingerprint": fingerprint(subject)}
+        packed = pack(subject.case, Path(folder))
+        request = {"do": _JOB, "packed": packed.to_json(), "fingerprint": fingerprint(subject)}
         fresh.wait_ready(_TIMEOUT_S)
         growth: int = fresh.run(request, timeout_s=_TIMEOUT_S)["growth_bytes"]
     return growth
@@ -97,12 +103,12 @@ def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) 
     """
     import torch
 
-    from convbench.target.blueprint import make_subject
+    from convbench.target.packed import Packed
 
-    case = Case.from_json(request["case"])
+    packed = Packed.from_json(request["packed"])
     _no_huge_pages()
-    torch.set_num_threads(case.threads)
-    subject = make_subject(case)
+    torch.set_num_threads(packed.case.threads)
+    subject = packed.blueprint().subject()
     if fingerprint(subject) != request["fingerprint"]:
         raise MeasurementError("a fresh process builds another module or input from this case")
     step = subject.step()

@@ -27,6 +27,11 @@ _NO_STATISTICS = "{} keeps no statistics of its peak: what libraries take inside
 _COMPILED = "traced eagerly: a compiled call fuses operators and allocates less"
 
 
+def run(subject: Subject, settings: None = None, checker: Worker | None = None) -> Memory:
+    """The measure of a built case; without ``checker`` no fresh process checks it."""
+    return measure_memory(subject, high_water=checker is not None, worker=checker)
+
+
 def measure_memory(subject: Subject, *, high_water: bool = True, worker: Worker | None = None) -> Memory:
     """Peak memory of one call of ``subject``, what it consists of, and the course of the call; see `Memory`.
 

@@ -47,19 +47,21 @@ def profile_table(outcome: Outcome, roof: Roofline | None = None) -> Table:
 
 def profile_lines(outcome: Outcome, roof: Roofline | None = None) -> list[Line]:
     """The rows of `profile_table`; ``roof`` is the least time that the device's peaks allow."""
+    results = outcome.results
     lines: list[Line] = []
-    if outcome.params is not None:
-        lines += _param_lines(outcome.params)
-    if outcome.cost is not None:
-        lines += _cost_lines(outcome.cost, training=outcome.case.mode == "training")
-    if outcome.latency is not None and (outcome.latency.median_ms or outcome.latency.instructions):
-        lines += _latency_lines(outcome.latency)
+    if "params" in results:
+        lines += _param_lines(results["params"])
+    if "cost" in results:
+        lines += _cost_lines(results["cost"], training=outcome.case.mode == "training")
+    latency = results.get("latency")
+    if latency is not None and (latency.median_ms or latency.instructions):
+        lines += _latency_lines(latency)
     if roof is not None:
-        lines.append(_roof_line(roof, outcome.latency))
-    if outcome.memory is not None:
-        lines += _memory_lines(outcome.memory)
-    if outcome.erf is not None:
-        lines += _erf_lines(outcome.erf)
+        lines.append(_roof_line(roof, latency))
+    if "memory" in results:
+        lines += _memory_lines(results["memory"])
+    if "erf" in results:
+        lines += _erf_lines(results["erf"])
     return lines
 
 

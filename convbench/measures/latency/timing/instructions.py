@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.measures.latency.timing.calls import Guard
 from convbench.measures.latency.timing.clock import Call
+from convbench.target.packed import Packed
 
 _WARM_UP = 25  # the interpreter specialises its bytecode over some twenty calls
 _CALLS = 20
@@ -26,7 +26,7 @@ _REPEATS = 5
 
 _SETUP = """
 from convbench.measures.latency.timing.instructions import ready_call
-call, guard = ready_call({case!r})
+call, guard = ready_call({packed!r})
 """
 _STATEMENT = """
 with guard():
@@ -35,20 +35,20 @@ with guard():
 
 
 def run(request: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """The worker's job: ``{"instructions": …, "batch": …}`` of ``request["case"]``.
+    """The worker's job: ``{"instructions": …, "batch": …}`` of ``request["packed"]``.
 
     Raises MeasurementError where valgrind is missing or does not run.
     """
     from torch.utils.benchmark import Timer
 
-    from convbench.target.blueprint import make_subject
-
-    case = Case.from_json(request["case"])
+    packed = Packed.from_json(request["packed"])
     require_valgrind()
     _put_this_python_first()
     _fix_addresses()
-    shape = make_subject(case).shapes[0]  # an error in the target is told at once, and not by valgrind after a minute
-    timer = Timer(_STATEMENT, setup=_SETUP.format(case=json.dumps(case.to_json())), num_threads=case.threads)
+    shape = (
+        packed.blueprint().subject().shapes[0]
+    )  # an error in the target is told at once, and not by valgrind after a minute
+    timer = Timer(_STATEMENT, setup=_SETUP.format(packed=json.dumps(packed.to_json())), num_threads=packed.case.threads)
     try:
         counted = timer.collect_callgrind(
             number=_CALLS, repeats=_REPEATS, collect_baseline=False, retain_out_file=False
@@ -60,18 +60,17 @@ def run(request: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -
     return {"instructions": round(fewest / _CALLS), "batch": shape[0] if shape else 1}
 
 
-def ready_call(case: str) -> tuple[Call, Guard]:
+def ready_call(packed: str) -> tuple[Call, Guard]:
     """The warmed-up call of a case given as JSON; runs inside valgrind."""
     import gc
 
     import torch
 
     from convbench.measures.latency.timing.calls import make_call
-    from convbench.target.blueprint import make_subject
 
-    asked = Case.from_json(json.loads(case))
-    torch.set_num_threads(asked.threads)
-    call, guard = make_call(make_subject(asked))
+    asked = Packed.from_json(json.loads(packed))
+    torch.set_num_threads(asked.case.threads)
+    call, guard = make_call(asked.blueprint().subject())
     with guard():
         for _ in range(_WARM_UP):
             call()

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 
-from convbench.case import Case
 from convbench.execution.headroom import Headroom
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import collector_off, fault_cost_ns
@@ -22,6 +21,7 @@ from convbench.measures.latency.timing.participant import Participant, enlist, f
 from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.measures.latency.timing.rounds import Lane, Rounds, Witness
 from convbench.statistics import Interval, log_ratio_interval, median_interval, outlier_share
+from convbench.target.packed import Packed
 
 FIRST_LOOK = 100
 _FEWEST_ROUNDS = 3
@@ -53,7 +53,7 @@ class _Timing:
 
     def run(self) -> ProcessTiming:
         order = self.order
-        device = next(iter(order.cases.values())).device
+        device = next(iter(order.cases.values())).case.device
         torch.set_num_threads(order.threads)
         torch.manual_seed(order.seed)
         if device.startswith("cuda:"):
@@ -91,10 +91,12 @@ class _Timing:
             np.random.default_rng((self.order.seed, _BUILDING)).shuffle(owners)
         return owners
 
-    def _enlist(self, owner: int, case: Case) -> None:
+    def _enlist(self, owner: int, packed: Packed) -> None:
         self._announce("building", owner)
         try:
-            self.present[owner] = enlist(owner, case, self.order.cache, kernels=self.order.kernels and owner != CONTROL)
+            self.present[owner] = enlist(
+                owner, packed, self.order.cache, kernels=self.order.kernels and owner != CONTROL
+            )
         except Exception as error:  # a target's constructor and forward may fail in any way
             status, _ = failure(error)
             if status == "oom" and len(self.present) > 2:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from convbench.case import Case
+from convbench.target.packed import Packed
 
 Cache = Literal["cold", "warm"]
 
@@ -25,7 +25,7 @@ class Order:
     precision, margin: as in `convbench.measures.latency.LatencySettings`.
     """
 
-    cases: Mapping[int, Case]
+    cases: Mapping[int, Packed]
     baseline: int | None
     threads: int
     budget_s: float
@@ -58,6 +58,6 @@ class Order:
     def from_request(cls, request: Mapping[str, Any]) -> Order:
         """The order that `to_request` described."""
         row = {key: value for key, value in request.items() if key != "do"}
-        row["cases"] = {index: Case.from_json(case) for index, case in request["cases"]}
+        row["cases"] = {index: Packed.from_json(case) for index, case in request["cases"]}
         row["beacon"] = None if request["beacon"] is None else Path(request["beacon"])
         return cls(**row)

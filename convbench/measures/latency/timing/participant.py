@@ -16,7 +16,7 @@ from convbench.measures.latency.timing.order import Cache
 from convbench.measures.latency.timing.result import Status
 from convbench.measures.latency.timing.rounds import Lane
 from convbench.measures.latency.timing.warmup import WarmUp, longest_ns, warm_up
-from convbench.target.blueprint import make_subject
+from convbench.target.packed import Packed
 
 
 @dataclass(slots=True)
@@ -42,9 +42,10 @@ class Participant:
         return [lane for lane in (self.eager, self.device) if lane is not None]
 
 
-def enlist(owner: int, case: Case, cache: Cache, *, kernels: bool) -> Participant:
-    """Build ``case`` and make its first call. ``kernels``: whether to record what it runs."""
-    subject = make_subject(case)
+def enlist(owner: int, packed: Packed, cache: Cache, *, kernels: bool) -> Participant:
+    """Build the case and make its first call. ``kernels``: whether to record what it runs."""
+    subject = packed.blueprint().subject()
+    case = subject.case
     call, guard = make_call(subject)
     shape = subject.shapes[0] if subject.shapes else ()
     clock = host_clock(case.device, cache)
