@@ -89,8 +89,9 @@ def load_npz(path: Path) -> Report:
     except UsageError:
         raise
     except Exception as error:  # damaged archives fail in every way that zipfile, zlib and NumPy have
+        reason = str(error)[:200]
         raise UsageError(
-            f"{path} holds no receptive fields ({error}): write them by convbench erf measure TARGET -o FILE.npz"
+            f"{path} holds no receptive fields ({reason}): write them by convbench erf measure TARGET -o FILE.npz"
         ) from error
     rows = zip(content.fields, maps, strict=True)
     fields = [_field(row, map_, content.command, f"{path}, fields[{index}]") for index, (row, map_) in enumerate(rows)]
