@@ -13,6 +13,7 @@ def main() -> None:
     from convbench.workers.ending import end_as_by_ctrl_c
 
     stdout = take_over()
+    _stand_in_for_the_user()
     end_as_by_ctrl_c()
     try:
         from convbench.cli.main import app
@@ -27,6 +28,19 @@ def main() -> None:
     if "torch" in sys.modules:
         _leave(code)
     sys.exit(code)
+
+
+def _stand_in_for_the_user() -> None:
+    """A container's uid may have neither a name nor a home, for which torch, matplotlib and we ask."""
+    try:
+        import pwd
+
+        pwd.getpwuid(os.getuid())
+    except ImportError:
+        return
+    except KeyError:
+        os.environ.setdefault("LOGNAME", f"uid-{os.getuid()}")
+        os.environ.setdefault("HOME", "/nonexistent")
 
 
 def _leave(code: int) -> None:

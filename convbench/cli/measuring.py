@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -14,6 +15,7 @@ from convbench.cli.console import err, note, verbosity, warn
 from convbench.cli.options import TimingFlags
 from convbench.cli.saving import save_report
 from convbench.errors import UsageError
+from convbench.reading import shown
 
 if TYPE_CHECKING:
     from convbench.case import Case
@@ -82,8 +84,8 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
     from convbench.measures.latency.settings import LatencySettings
 
     for name, value in (("--processes", flags.processes), ("--max-time", flags.max_time), ("--timeout", flags.timeout)):
-        if value is not None and value <= 0:
-            raise UsageError(f"{name} must be positive, got {value}")
+        if value is not None and not 0 < value < math.inf:
+            raise UsageError(f"{name} must be positive, got {shown(value)}")
     given: dict[str, Any] = {
         "processes": flags.processes,
         "max_time_s": flags.max_time,

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import note, out, warn
+from convbench.cli.console import note, warn
 from convbench.cli.measuring import command
-from convbench.cli.saving import save_report
+from convbench.cli.saving import save_contents, save_report
 from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
 from convbench.records import COLUMNS
-from convbench.report.io.files import absolute, shown, write_atomically
+from convbench.report.io.files import absolute, shown
 from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
@@ -84,7 +83,7 @@ def report(
     )
     saved = save_report(output, joined, as_data=True)
     if plots is not None:
-        _write_plots(plots, joined)
+        saved |= _write_plots(plots, joined)
     raise typer.Exit(3 if damage else saved)
 
 
@@ -107,13 +106,12 @@ def _made(folder: Path) -> Path:
     return folder
 
 
-def _write_plots(folder: Path, report: Report) -> None:
+def _write_plots(folder: Path, report: Report) -> int:
     from convbench.report.plots import draw_plots, plot_files
 
-    drawings: Sequence[tuple[str, str]] = list(plot_files(draw_plots(report)).items())
+    drawings = plot_files(draw_plots(report))
     if not drawings:
         warn("no plot can be drawn of these records: latency and cost, or several widths or sizes, are needed")
-    for name, content in drawings:
-        write_atomically(folder / name, content)
-        out().print(shown(folder / name))
-    note(f"wrote {len(drawings)} plots to {shown(folder)}")
+    written = save_contents({folder / name: content for name, content in drawings.items()}, as_data=True)
+    note(f"{len(drawings)} plots for {shown(folder)}")
+    return written

@@ -31,17 +31,17 @@ def save_report(paths: Sequence[Path] | None, report: Report, *, as_data: bool =
     return 3 if any(output.failure is not None for output in written) else 0
 
 
-def save_contents(contents: Mapping[Path, Callable[[], str | bytes]], done: str = "drew") -> int:
-    """The same for files whose contents are made by functions, such as pictures."""
+def save_contents(contents: Mapping[Path, str | bytes | Callable[[], str | bytes]], *, as_data: bool = False) -> int:
+    """The same for files of other contents, such as pictures, given or made by a function."""
     from convbench.report.io.files import shown, write_atomically
 
     code = 0
     for path, content in contents.items():
         try:
-            write_atomically(path, content())
+            write_atomically(path, content() if callable(content) else content)
         except OutputError as error:
             fail(str(error))
             code = 3
         else:
-            note(f"{done} {shown(path)}")
+            out().print(shown(path)) if as_data else note(f"wrote {shown(path)}")
     return code

@@ -135,3 +135,18 @@ def test_a_disk_that_fills_up_is_told_by_its_own_words(cli: Cli, monkeypatch: py
     monkeypatch.setattr("convbench.cli.catalogue.select", fail)
     result = cli("list")
     assert (result.code, result.err) == (3, "error: [Errno 28] No space left on device: '/tmp/x'\n")
+
+
+def test_a_uid_without_a_name_or_a_home(tmp_path: Path) -> None:
+    code = (
+        "import os, pwd, sys\n"
+        "[os.environ.pop(name, None) for name in ('HOME', 'USER', 'LOGNAME', 'LNAME', 'USERNAME')]\n"
+        "def nobody(uid):\n    raise KeyError(uid)\n"
+        "pwd.getpwuid = nobody\n"
+        "from convbench.__main__ import main\n"
+        "main()"
+    )
+    (tmp_path / "run.py").write_text(code)
+    done = shell(f"{sys.executable} run.py {PROFILE.replace('meta', 'cpu')}", tmp_path)
+    assert done.returncode == 0
+    assert b"Conv3x3" in (tmp_path / "out.csv").read_bytes()
