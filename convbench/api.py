@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -117,16 +118,29 @@ def erf(
         module, whose weights are taken as they are. shape: of the input, N,C,H,W; needed for a module.
     Raises UsageError for a request that cannot be met, EmptyMapError when nothing of the input reaches the output.
     """
-    from convbench.measures.erf import measure_erf
-    from convbench.target.blueprint import blueprint
-
     case = _case(target, dim, shape, size, 1, device, None, "inference", options, None)
     if isinstance(target, str):
-        plan = blueprint(case)
-        return measure_erf(plan.module, plan.shapes()[0], settings, device=device)
+        return _erf_by_worker(case, settings)
+    from convbench.measures.erf import measure_erf
+
     if shape is None:
         raise ShapeError(f"{type(target).__name__} is a module: give shape=(N, C, H, W)")
     return measure_erf(target, shape, settings, device=device)
+
+
+def _erf_by_worker(case: Case, settings: ErfSettings | None) -> Erf:
+    import cloudpickle
+
+    from convbench.measures.erf.result import Erf
+    from convbench.target.packed import pack
+    from convbench.workers.codec import decode
+    from convbench.workers.process import run_in_worker
+
+    pickled = base64.b64encode(cloudpickle.dumps(settings)).decode()
+    with tempfile.TemporaryDirectory(prefix="convbench-") as folder:
+        packed = pack(case, Path(folder)).to_json()
+        job = {"do": "convbench.measures.erf.job:run", "packed": packed, "settings": pickled}
+        return decode(Erf, run_in_worker(job)["erf"])
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:

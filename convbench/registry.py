@@ -8,8 +8,11 @@ the fields of `Entry`. A reference is what a user types: a registered name, ``ti
 from __future__ import annotations
 
 import fnmatch
+import os
+import sys
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -128,11 +131,30 @@ def _load(point: EntryPoint) -> Iterable[Entry]:
     origin = point.dist.name if point.dist is not None else point.value
     known = {field.name for field in fields(Entry)} - {"origin"}
     try:
-        raw = [{key: value for key, value in dict(row).items() if key in known} for row in point.load()]
+        with printing_to_stderr():
+            raw = [{key: value for key, value in dict(row).items() if key in known} for row in point.load()]
         return [replace(Entry(**row), origin=f"{origin} ({point.value})") for row in raw]
-    except Exception as error:  # a plug-in may fail in any way
-        warnings.warn(f"plug-in {origin} ({point.value}) could not be loaded: {error}", stacklevel=2)
+    except BaseException as error:  # a plug-in may fail in any way, and try to end the process
+        kind = "" if isinstance(error, ImportError) else f"{type(error).__name__}: "
+        warnings.warn(f"plug-in {origin} ({point.value}) could not be loaded: {kind}{error}", stacklevel=2)
         return []
+
+
+@contextmanager
+def printing_to_stderr() -> Iterator[None]:
+    """Send to stderr what is printed meanwhile, from below Python too: stdout is data, and no plug-in's."""
+    kept = None
+    with suppress(OSError, AttributeError):  # no stdout, or no stderr
+        sys.stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        if kept is not None:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def select(patterns: Iterable[str] = (), kind: Kind | None = None) -> list[Entry]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +9,12 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import out, print_heading, print_table
-from convbench.cli.options import Dim, Options, Target, Targets
+from convbench.cli.options import Dim, Options, Target, Targets, Timeout
 from convbench.errors import UsageError
-from convbench.registry import Entry, select
+from convbench.registry import Entry, resolve, select
 
 if TYPE_CHECKING:
-    from torch import nn
+    from convbench.measures.show import Shown
 
 _LIST_EXAMPLES = """\b
 Examples:
@@ -58,22 +57,24 @@ Examples:
 
 
 @app.command(epilog=_SHOW_EXAMPLES)
-def show(target: Target, dim: Dim = None, option: Options = None) -> None:
+def show(target: Target, dim: Dim = None, option: Options = None, timeout: Timeout = None) -> None:
     """Print a target's paper, signature, options with their defaults, and parameter tree."""
     from convbench.case import Case, parse_options
-    from convbench.registry import resolve
-    from convbench.target.blueprint import blueprint
-    from convbench.target.references import load_factory
+    from convbench.cli.asking import asking, value_of
+    from convbench.measures.show import Shown
+    from convbench.workers.codec import decode
 
     case = Case(target, dim=dim, options=tuple(parse_options(option or ()).items()))
-    plan = blueprint(case)
-    reference = resolve(target)
-    print_heading(plan.name, f"({plan.kind})" + (f": {reference.entry.summary}" if reference.entry else ""))
-    if reference.entry is not None:
-        _print_source(reference.entry)
-    if reference.scheme not in ("timm", "torchvision"):
-        _print_options(load_factory(reference), plan.options)
-    _print_parameters(plan.module(device="meta"))
+    entry = resolve(target).entry
+    with asking(timeout) as (ask, tell):
+        tell(f"{target}: building")
+        found = decode(Shown, value_of(ask({"do": "convbench.measures.show:run", "case": case.to_json()})))
+    print_heading(found.name, f"({found.kind})" + (f": {entry.summary}" if entry else ""))
+    if entry is not None:
+        _print_source(entry)
+    if found.signature:
+        _print_options(found)
+    _print_weights(found)
 
 
 def _print_source(entry: Entry) -> None:
@@ -82,42 +83,30 @@ def _print_source(entry: Entry) -> None:
     out().print(f"from: {entry.origin}")
 
 
-def _print_options(factory: Any, values: Any) -> None:
+def _print_options(found: Shown) -> None:
     from rich.table import Table
 
-    signature = inspect.signature(factory)
-    out().print(f"signature: {getattr(factory, '__name__', factory)}{signature}")
+    out().print(f"signature: {found.signature}")
     table = Table("option", "type", "default", "here", box=None, header_style="bold", pad_edge=False)
-    for name, parameter in signature.parameters.items():
-        empty = inspect.Parameter.empty
-        annotation = "" if parameter.annotation is empty else inspect.formatannotation(parameter.annotation).strip("'")
-        default = "required" if parameter.default is empty else repr(parameter.default)
-        table.add_row(name, annotation, default, repr(values[name]) if name in values else "")
+    for option in found.options:
+        table.add_row(option.name, option.type, option.default, option.here)
     out().print()
     print_table(table)
 
 
-def _print_parameters(module: nn.Module) -> None:
+def _print_weights(found: Shown) -> None:
     from rich.table import Table
-
-    from convbench.measures.params import measure_params
 
     table = Table("parameter or buffer", "shape", "elements", "", box=None, header_style="bold", pad_edge=False)
     table.columns[2].justify = "right"
-    for name, parameter in module.named_parameters():
-        table.add_row(name, _shape(parameter), f"{parameter.numel():,}", "" if parameter.requires_grad else "frozen")
-    for name, buffer in module.named_buffers():
-        table.add_row(name, _shape(buffer), f"{buffer.numel():,}", "buffer")
+    for weight in found.weights:
+        shape = "×".join(map(str, weight.shape)) or "scalar"
+        table.add_row(weight.name, shape, f"{weight.elements:,}", weight.remark)
     out().print()
     print_table(table)
-    total = measure_params(module)
     out().print(
-        f"\n{total.params:,} parameters ({total.trainable_params:,} trainable), {total.buffers:,} buffer elements"
+        f"\n{found.params:,} parameters ({found.trainable_params:,} trainable), {found.buffers:,} buffer elements"
     )
-
-
-def _shape(tensor: Any) -> str:
-    return "×".join(map(str, tensor.shape)) or "scalar"
 
 
 def _as_json(entry: Entry) -> dict[str, Any]:

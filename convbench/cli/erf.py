@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.asking import Ask, Target, asking, looked_over, surroundings
 from convbench.cli.console import fail, note, print_table, warn
-from convbench.cli.measuring import command, progress
+from convbench.cli.measuring import command, start
 from convbench.cli.options import (
     Batch,
     CaseFlags,
@@ -23,17 +23,21 @@ from convbench.cli.options import (
     Shapes,
     Size,
     Targets,
+    Timeout,
     Weights,
     expand_targets,
     takes_flags,
 )
 from convbench.cli.saving import save_report
-from convbench.errors import ConvbenchError, UsageError
+from convbench.errors import UsageError
+from convbench.measures.erf.result import NOTHING_TO_RAISE, Erf
 from convbench.report.io.formats import FIELDS, PICTURES, check_outputs
+from convbench.target.packed import Packed
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from convbench.case import Case
-    from convbench.measures.erf import ErfSettings
     from convbench.report.plots.erf_plot import LabelledErf
 
 erf_app = typer.Typer(
@@ -80,6 +84,7 @@ class ErfFlags:
         str, typer.Option("--mode", help="convbench, or replknet: that project's numbers, for published r tables.")
     ] = "convbench"
     full: Annotated[bool, typer.Option("--full", help="Compute the whole map, not only what the centre sees.")] = False
+    timeout: Timeout = None
 
     def cases(self, targets: Sequence[str] | None) -> list[Case]:
         """A case for each target. Raises UsageError."""
@@ -87,16 +92,19 @@ class ErfFlags:
         flags = CaseFlags(**{name: getattr(self, name) for name in shared})
         return [flags.case(name) for name in expand_targets(targets)]
 
-    def settings(self) -> list[ErfSettings]:
-        """How the fields are measured, once for each depth. Raises UsageError."""
-        from convbench.measures.erf import ErfSettings, inputs_from
+    def settings(self) -> list[dict[str, Any]]:
+        """Fields of `ErfSettings` but for the inputs, once for each depth. Raises UsageError."""
+        from convbench.measures.erf import ErfSettings
 
         own = ("samples", "seeds", "statistic", "probe", "layer", "layer_scale", "precision", "dtype", "mode", "seed")
         chosen: dict[str, Any] = {name: getattr(self, name) for name in own}
         if self.weights is not None or self.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
-        chosen |= {"evaluation": "full" if self.full else "auto", "inputs": inputs_from(self.inputs)}
-        return [ErfSettings(**chosen, depth=depth) for depth in dict.fromkeys(self.depth or [1])]
+        chosen["evaluation"] = "full" if self.full else "auto"
+        every = [{**chosen, "depth": depth} for depth in dict.fromkeys(self.depth or [1])]
+        for settings in every:
+            ErfSettings(**settings)  # raises what is wrong with them
+        return every
 
 
 _PLOT_EXAMPLES = """\b
@@ -105,6 +113,15 @@ Examples:
   convbench erf plot MRFA PyConv --depth 1 --depth 4 -o depth.pdf
   convbench erf plot uniconvnet_a --layer-scale 1 --seeds 1
 """
+
+
+@dataclass(slots=True)
+class _Found:
+    """What could be measured, what could not and why, as rows of files, and the exit code."""
+
+    fields: list[LabelledErf] = field(default_factory=list)
+    failed: list[dict[str, Any]] = field(default_factory=list)
+    code: int = 0
 
 
 @erf_app.command("plot", epilog=_PLOT_EXAMPLES)
@@ -119,8 +136,8 @@ def plot(
 ) -> None:
     """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
     paths = check_outputs(output or [Path("erf.png")], PICTURES)
-    fields, code = _measure(flags, targets)
-    raise typer.Exit(code or _save(paths, fields, as_data=True))
+    found, saved = _measure(flags, targets, paths, as_data=True)
+    raise typer.Exit(found.code or saved)
 
 
 _MEASURE_EXAMPLES = """\b
@@ -141,12 +158,7 @@ def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     """Print every figure of the receptive fields, with 95% intervals over samples."""
     from convbench.report.tables.erf import measure_table
 
-    output = check_outputs(output or (), FIELDS)
-    fields, code = _measure(flags, targets)
-    saved = _save(output, fields)
-    if fields:
-        print_table(measure_table(fields))
-    raise typer.Exit(code or saved)
+    _tabulate(flags, targets, output, measure_table)
 
 
 _COMPARE_EXAMPLES = """\b
@@ -162,59 +174,79 @@ def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> N
     """Print the figures of several targets as ratios to the first."""
     from convbench.report.tables.erf import compare_table
 
-    output = check_outputs(output or (), FIELDS)
-    fields, code = _measure(flags, targets)
-    saved = _save(output, fields)
-    if fields:
-        print_table(compare_table(fields))
-    raise typer.Exit(code or saved)
+    _tabulate(flags, targets, output, compare_table)
 
 
-def _measure(flags: ErfFlags, targets: Sequence[str] | None) -> tuple[list[LabelledErf], int]:
-    """The fields that could be measured, and the exit code; Ctrl-C keeps those that were complete."""
-    from convbench.execution.device import require_device
-    from convbench.measures.erf import NOTHING_TO_RAISE, measure_erf
-    from convbench.report.plots.erf_plot import LabelledErf
-    from convbench.target.blueprint import blueprint
+def _tabulate(
+    flags: ErfFlags,
+    targets: Sequence[str] | None,
+    output: Sequence[Path] | None,
+    table: Callable[[Sequence[LabelledErf]], Table],
+) -> None:
+    found, saved = _measure(flags, targets, check_outputs(output or (), FIELDS))
+    if found.fields:
+        print_table(table(found.fields))
+    raise typer.Exit(found.code or saved)
+
+
+def _measure(
+    flags: ErfFlags, targets: Sequence[str] | None, output: Sequence[Path], *, as_data: bool = False
+) -> tuple[_Found, int]:
+    """Each target at each depth, and the exit code of writing them; Ctrl-C keeps what was complete.
+
+    Raises UsageError before anything is measured.
+    """
+    from convbench.report.tables.erf import erf_report
 
     if flags.device == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
-    require_device(flags.device)
-    wanted = [(blueprint(case), settings) for case in flags.cases(targets) for settings in flags.settings()]
-    fields: list[LabelledErf] = []
-    code = 0
-    with progress() as tell:
-        for plan, settings in wanted:
-            tell(f"{plan.name}: {len(fields) + 1} of {len(wanted)}")
-            try:
-                build: Any = plan.module() if plan.case.weights or plan.case.pretrained else plan.module
-                erf = measure_erf(build, plan.shapes()[0], settings, device=plan.case.device)
-            except KeyboardInterrupt:
-                fail(f"interrupted; {len(fields)} of {len(wanted)} receptive fields are complete")
-                code = 130
-                break
-            except ConvbenchError as error:
-                if len(wanted) == 1:
-                    raise
-                warn(f"{plan.name}: {error}")
-                code = 3
-                continue
-            fields.append(LabelledErf(plan.name, erf))
-            for message in erf.warnings:
-                if message != NOTHING_TO_RAISE:
-                    warn(f"{plan.name}: {message}")
-            if erf.reason is not None:
-                note(f"{plan.name}: computed on the whole image: {erf.reason}")
-    if fields and all(NOTHING_TO_RAISE in field.erf.warnings for field in fields):
+    cases, every, since, found = flags.cases(targets), flags.settings(), start(output), _Found()
+    with asking(flags.timeout) as (ask, tell):
+        wanted = [(target, settings) for target in looked_over(ask, cases) for settings in every]
+        try:
+            for number, (target, settings) in enumerate(wanted, start=1):
+                tell(f"{target.name}: {number} of {len(wanted)}")
+                _measure_one(target, settings, flags.inputs, ask, found, alone=len(wanted) == 1)
+        except KeyboardInterrupt:
+            fail(f"interrupted; {len(found.fields)} of {len(wanted)} receptive fields are complete")
+            found.code = 130
+        about = surroundings(ask, since) if output else {}
+    if found.fields and all(NOTHING_TO_RAISE in item.erf.warnings for item in found.fields):
         warn(NOTHING_TO_RAISE)
-    return fields, code
+    if as_data and not found.fields:
+        return found, 0  # there is nothing to draw
+    return found, save_report(output, erf_report(found.fields, found.failed, about, command()), as_data=as_data)
 
 
-def _save(paths: Sequence[Path], fields: Sequence[LabelledErf], *, as_data: bool = False) -> int:
-    if not paths or not fields:
-        return 0
-    from convbench.environment import environment
-    from convbench.report.tables.erf import erf_report
+def _measure_one(
+    target: Target, settings: Mapping[str, Any], inputs: str, ask: Ask, found: _Found, *, alone: bool
+) -> None:
+    from convbench.report.plots.erf_plot import LabelledErf
+    from convbench.workers.codec import decode
 
-    about = json.loads(json.dumps(environment().to_json(), default=str))
-    return save_report(paths, erf_report(fields, (), about, command()), as_data=as_data)
+    job = {
+        "do": "convbench.measures.erf.job:run",
+        "packed": Packed(target.case).to_json(),
+        "settings": settings,
+        "inputs": inputs,
+    }
+    failure, answer = target.failure, None
+    if failure is None:
+        answer = ask(job)
+        failure = answer.failure
+    if answer is None or failure is not None:
+        assert failure is not None
+        if failure.refused and alone:
+            raise UsageError(failure.reason)
+        warn(f"{target.name}: {failure.status}: {failure.reason}")
+        status = {"status": failure.status, "error": failure.reason}
+        found.failed.append({"target": target.name, "depth": settings["depth"], **status})
+        found.code = 3
+        return
+    name, erf = answer.value["name"], decode(Erf, answer.value["erf"])
+    found.fields.append(LabelledErf(name, erf))
+    for message in erf.warnings:
+        if message != NOTHING_TO_RAISE:
+            warn(f"{name}: {message}")
+    if erf.reason is not None:
+        note(f"{name}: computed on the whole image: {erf.reason}")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.asking import asking, value_of
 from convbench.cli.console import note, out, print_table, warn
 from convbench.cli.measuring import measuring
 from convbench.cli.options import Device, Threads
@@ -26,9 +27,8 @@ Examples:
 @app.command(epilog=_ENV_EXAMPLES)
 def env(as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False) -> None:
     """Print the environment record that every JSON report embeds."""
-    from convbench.environment import environment
-
-    record = environment().to_json()
+    with asking(None) as (ask, _):
+        record = value_of(ask({"do": "convbench.environment:describe"}))
     if as_json:
         typer.echo(json.dumps(record, indent=2, ensure_ascii=False))
         return

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
+from convbench.cli.asking import asking, save_table
 from convbench.cli.console import fail, out, print_table
-from convbench.cli.measuring import command, progress
-from convbench.cli.options import Outputs
-from convbench.cli.saving import save_report
-from convbench.report.io.document import Report
+from convbench.cli.measuring import start
+from convbench.cli.options import Outputs, Timeout
 from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
@@ -44,6 +43,7 @@ def paper(
             help="The beginning of a system's name, or a wildcard on system or target.  [default: all]",
         ),
     ] = None,
+    timeout: Timeout = None,
     output: Outputs = None,
 ) -> None:
     """Compare what papers print about networks with what the networks are: parameters and cost.
@@ -60,18 +60,15 @@ def paper(
     figures = select(published(), systems or ())
     done: list[Comparison] = []
     interrupted = False
-    try:
-        with progress() as tell:
-            for comparison in compare_published(figures):  # one by one: an interrupted run keeps what is complete
+    since = start(output)
+    with asking(timeout) as (ask, tell):
+        try:
+            for comparison in compare_published(figures, ask):  # one by one: an interrupted run keeps what is complete
                 done.append(comparison)
                 tell(f"{_name(comparison)}: {comparison.verdict}")
-    except KeyboardInterrupt:
-        interrupted = True
-    saved = 0
-    if output:
-        from convbench.environment import environment
-
-        saved = save_report(output, Report((), environment().to_json(), {"figures": paper_rows(done)}, command()))
+        except KeyboardInterrupt:
+            interrupted = True
+        saved = save_table(output, "figures", paper_rows(done), ask, since)
     print_table(paper_table(done))
     for line in explanations(done):
         out().print(line)

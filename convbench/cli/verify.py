@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from convbench.case import Case
 from convbench.cli.app import app
+from convbench.cli.asking import asking, named, save_table
 from convbench.cli.console import fail, out, print_heading, print_table
-from convbench.cli.measuring import command, progress
+from convbench.cli.measuring import start
 from convbench.cli.options import (
     CaseFlags,
     Dim,
@@ -23,19 +24,15 @@ from convbench.cli.options import (
     Seed,
     Shapes,
     Targets,
+    Timeout,
     Weights,
     expand_targets,
     takes_flags,
 )
-from convbench.cli.saving import save_report
-from convbench.report.io.document import Report
+from convbench.errors import UsageError
 from convbench.report.io.formats import check_outputs
+from convbench.verify.carry_out import Verified, prepare, results
 from convbench.verify.table import CHECKS, choose_checks
-
-if TYPE_CHECKING:
-    from convbench.case import Case
-    from convbench.verify.result import CheckResult
-    from convbench.verify.trial import Trial
 
 _EXAMPLES = """\b
 Examples:
@@ -94,6 +91,7 @@ def verify(
     check: Annotated[list[str] | None, _names("--check", "Run only this check; repeatable.")] = None,
     skip: Annotated[list[str] | None, _names("--skip", "Do not run this check; repeatable.")] = None,
     require: Annotated[list[str] | None, _names("--require", "Count this check as required; repeatable.")] = None,
+    timeout: Timeout = None,
     output: Outputs = None,
 ) -> None:
     """Check that targets deploy: gradients, modes, layouts, precision, copies, tracing, export, compilation.
@@ -102,76 +100,76 @@ def verify(
     their initial values first, because zeros and layer scales of 1e-6 hide what is behind them.
     """
     from convbench.report.tables.verify import verify_matrix, verify_rows, verify_table
-    from convbench.verify.run import prepare, run_checks
 
     output = check_outputs(output or ())
     checks = choose_checks(check or (), skip or (), require or ())
-    trials = [prepare(flags.case(name)) for name in expand_targets(targets)]
-    done: dict[str, list[CheckResult]] = {}
-    rows: list[dict[str, Any]] = []
-    done_of: list[tuple[Trial, list[CheckResult]]] = []
+    cases = [flags.case(name) for name in expand_targets(targets)]
+    if flags.device == "meta":
+        raise UsageError(
+            "verify computes, and nothing is computed on meta: use --device cpu (building on meta is a check)"
+        )
+    since = start(output)
+    done: list[Verified] = []
     interrupted = False
-    while trials and not interrupted:
-        trial = trials.pop(0)
-        results = done.setdefault(_label(trial, done), [])
+    with asking(timeout) as (ask, tell):
+        prepared = [prepare(ask, target.case, target.name, tell) for target in named(cases)]
         try:
-            with progress() as tell:
-                for result in run_checks(trial, checks, tell):
-                    results.append(result)  # one by one, so that an interrupted run keeps what is complete
+            for verified in prepared:
+                done.append(verified)
+                for result in results(ask, verified, checks, tell):
+                    verified.results.append(result)  # one by one, so that an interrupted run keeps what is complete
         except KeyboardInterrupt:
             interrupted = True
-        rows += verify_rows(_about(trial), results)
-        done_of.append((trial, results))
-    saved = _save(output, rows)
-    for trial, results in done_of:
-        print_heading(trial.design.name, _conditions(trial))
-        print_table(verify_table(results))
+        rows = [row for item in done for row in verify_rows(_about(item), item.results)]
+        saved = save_table(output, "checks", rows, ask, since)
+    for item in done:
+        print_heading(item.name, _conditions(item))
+        print_table(verify_table(item.results))
         out().print()
     if len(done) > 1 and not interrupted:
-        print_table(verify_matrix(done))
+        print_table(verify_matrix({label: item.results for label, item in zip(_labels(done), done, strict=True)}))
     raise typer.Exit(130 if interrupted else _exit_code(done) or saved)
 
 
-def _label(trial: Trial, taken: Mapping[str, object]) -> str:
-    name = trial.design.name
-    return name if name not in taken else f"{name} ({trial.design.case.target})"
-
-
-def _about(trial: Trial) -> dict[str, Any]:
-    import torch
-
+def _about(item: Verified) -> dict[str, Any]:
     from convbench import __version__
-    from convbench.records import format_options, format_shapes
 
-    case = trial.design.case
-    transforms = {"transforms": "+".join(case.transforms)} if case.transforms else {}
+    found = item.prepared
     return {
-        "target": case.target,
-        "options": format_options({**trial.design.options, **transforms}),
-        "input_shape": format_shapes(trial.shapes),
-        "device": case.device,
+        "target": item.case.target,
+        "options": found.options if found else None,
+        "input_shape": found.input_shape if found else None,
+        "device": item.case.device,
         "convbench_version": __version__,
-        "torch_version": str(torch.__version__),
+        "torch_version": found.torch_version if found else None,
     }
 
 
-def _conditions(trial: Trial) -> str:
-    about = _about(trial)
-    return f"{about['input_shape']} · {about['device']} · torch {about['torch_version']}"
+def _conditions(item: Verified) -> str:
+    about = _about(item)
+    known = [about["input_shape"], about["device"], about["torch_version"] and f"torch {about['torch_version']}"]
+    return " · ".join(filter(None, known))
 
 
-def _save(paths: Sequence[Path], rows: Sequence[dict[str, Any]]) -> int:
-    if not paths:
-        return 0
-    from convbench.environment import environment
+def _labels(done: Sequence[Verified]) -> list[str]:
+    """Their names, and where two are called the same the second's reference as well."""
+    names = [item.name for item in done]
+    return [
+        name if name not in names[:index] else f"{name} ({done[index].case.target})" for index, name in enumerate(names)
+    ]
 
-    return save_report(paths, Report((), environment().to_json(), {"checks": rows}, command()))
 
-
-def _exit_code(done: dict[str, list[CheckResult]]) -> int:
-    """0, or 1 when a required check failed, which is said on stderr."""
-    failures = {name: [result.check for result in results if result.failed] for name, results in done.items()}
-    for name, checks in failures.items():
+def _exit_code(done: Sequence[Verified]) -> int:
+    """0; 1 when a required check failed; 3 when a target ended the process. Both are said on stderr."""
+    failed = False
+    for item in done:
+        checks = [result.check for result in item.results if result.failed and not result.ended]
+        left = [result.check for result in item.results if result.ended]
         if checks:
-            fail(f"{name}: required checks failed: {', '.join(checks)}")
-    return 1 if any(failures.values()) else 0
+            fail(f"{item.name}: required checks failed: {', '.join(checks)}")
+        if left:
+            fail(f"{item.name}: its code ended the process, or did not come back: {', '.join(left)}")
+        failed |= bool(checks)
+    if failed:
+        return 1
+    return 3 if any(result.ended for item in done for result in item.results) else 0

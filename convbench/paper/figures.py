@@ -17,7 +17,8 @@ from decimal import Decimal, InvalidOperation
 from importlib.metadata import entry_points
 from typing import Any
 
-from convbench.errors import UnknownNameError, UsageError, nearest
+from convbench.errors import ConvbenchError, UnknownNameError, UsageError, nearest
+from convbench.registry import printing_to_stderr
 
 GROUP = "convbench.papers"
 
@@ -73,9 +74,12 @@ def published() -> list[Published]:
     found: list[Published] = []
     for point in entry_points(group=GROUP):
         try:
-            found += [Published.from_row(row) for row in _rows(point.load()())]
-        except Exception as error:  # a plug-in may fail in any way
-            warnings.warn(f"published figures of {point.value} could not be read: {error}", stacklevel=2)
+            with printing_to_stderr():
+                rows = _rows(point.load()())
+            found += [Published.from_row(row) for row in rows]
+        except BaseException as error:  # a plug-in may fail in any way, and try to end the process
+            kind = "" if isinstance(error, ConvbenchError) else f"{type(error).__name__}: "
+            warnings.warn(f"published figures of {point.value} could not be read: {kind}{error}", stacklevel=2)
     return found
 
 

@@ -2,42 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 from convbench.case import Case
 from convbench.errors import ConvbenchError
 from convbench.paper.conventions import find_convention
 from convbench.paper.figures import Published
 from convbench.paper.result import Comparison, judge
+from convbench.workers.pool import Answer
+from convbench.workers.worker import Send
+
+Ask = Callable[[Mapping[str, Any]], Answer]
 
 
-def compare_published(figures: Sequence[Published]) -> Iterator[Comparison]:
+def compare_published(figures: Sequence[Published], ask: Ask) -> Iterator[Comparison]:
     """One comparison a figure, as each is done; figures about the same network are measured once.
 
-    A target that cannot be built or counted here is a comparison with an ``error``.
+    ask: sends a request to a worker. A target that cannot be built or counted is a comparison with an ``error``.
     """
-    known: dict[tuple[str, str], tuple[int, int]] = {}
+    known: dict[tuple[str, str], Answer] = {}
     for figure in figures:
-        case = Case(figure.target, options=figure.options, size=figure.resolution, device="meta")
         try:
-            key = (case.key, figure.convention)
-            params, cost = known[key] if key in known else known.setdefault(key, _measure(case, figure.convention))
+            case = Case(figure.target, options=figure.options, size=figure.resolution, device="meta")
+            find_convention(figure.convention)
         except ConvbenchError as error:
             yield Comparison(figure, error=str(error))
-        except Exception as error:  # the target's own code runs here and may fail in any way
-            yield Comparison(figure, error=f"{type(error).__name__}: {error}")
+            continue
+        key = (case.key, figure.convention)
+        if key not in known:
+            request = {"do": "convbench.paper.measure:run", "case": case.to_json(), "convention": figure.convention}
+            known[key] = ask(request)
+        answer = known[key]
+        if answer.failure is not None:
+            yield Comparison(figure, error=answer.failure.reason)
         else:
-            yield _compare(figure, params, cost)
+            yield _compare(figure, *answer.value)
 
 
-def _measure(case: Case, convention: str) -> tuple[int, int]:
-    """Parameters, and the cost of one image in the convention."""
+def run(request: Mapping[str, Any], _send: Send) -> tuple[int, int]:
+    """The worker's job: parameters of ``case``, and the cost of one image in the convention."""
     from convbench.measures.params import measure_params
     from convbench.target.blueprint import make_subject
 
-    count = find_convention(convention)
-    subject = make_subject(case)
-    return measure_params(subject.module).params, count(subject)
+    subject = make_subject(Case.from_json(request["case"]))
+    return measure_params(subject.module).params, find_convention(request["convention"])(subject)
 
 
 def _compare(figure: Published, params: int, cost: int) -> Comparison:

@@ -15,6 +15,7 @@ class CheckResult:
     required: whether a failure of this check is a failure of the target.
     status: ``not applicable`` where the check means nothing for this target; ``skipped`` where it was not run.
     reason: of a failure, what was expected and what came; of a pass, what is worth knowing; may be empty.
+    ended: whether the target ended the process that checked it, or never came back.
     """
 
     check: str
@@ -22,6 +23,7 @@ class CheckResult:
     status: Status
     reason: str
     seconds: float
+    ended: bool = False
 
     @property
     def failed(self) -> bool:

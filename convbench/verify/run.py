@@ -1,9 +1,8 @@
-"""Carrying the checks out, one after the other; whatever a check raises is its result."""
+"""Preparing a target and carrying out a check; whatever a check raises is its result."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 
 from convbench.case import DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case
@@ -13,8 +12,6 @@ from convbench.verify.calls import first_line
 from convbench.verify.result import CheckResult, Failed, NotApplicable, Skipped, Status
 from convbench.verify.table import Check
 from convbench.verify.trial import Trial
-
-Progress = Callable[[str], None]
 
 _SIZES = {"block": (16, DEFAULT_SIZE), "network": (64, 65, DEFAULT_IMAGE_SIZE)}
 """Sizes tried in turn where none is given: the first that the target takes. Small ones keep a block to seconds."""
@@ -36,21 +33,8 @@ def prepare(case: Case) -> Trial:
     return Trial(design)
 
 
-def run_checks(trial: Trial, checks: Sequence[Check], progress: Progress = lambda _: None) -> Iterator[CheckResult]:
-    """One result a check, as each is done. Where the forward pass fails, nothing else can be asked."""
-    problem = _problem(trial)
-    for check in checks:
-        progress(f"{trial.design.name}: {check.name}")
-        if check.skipped:
-            yield CheckResult(check.name, check.required, "skipped", "left out on request", 0.0)
-        elif problem and check.name != "forward":
-            yield CheckResult(check.name, check.required, "skipped", f"the forward pass fails: {problem}", 0.0)
-        else:
-            yield _run(trial, check)
-
-
-def _problem(trial: Trial) -> str:
-    """Why the target cannot even be called, or nothing."""
+def problem_of(trial: Trial) -> str:
+    """Why the target cannot even be called, or nothing. Where the forward pass fails, nothing else can be asked."""
     try:
         _ = trial.output
     except UsageError:
@@ -60,7 +44,8 @@ def _problem(trial: Trial) -> str:
     return ""
 
 
-def _run(trial: Trial, check: Check) -> CheckResult:
+def run_check(trial: Trial, check: Check) -> CheckResult:
+    """The result of one check."""
     status: Status = "pass"
     started = time.perf_counter()
     try:

@@ -47,6 +47,55 @@ class Answer:
     failure: Failure | None = None
 
 
+class Asker:
+    """Gives the answer to each request in turn, one worker for all of them as long as it lives. A context manager.
+
+    timeout_s, deadline_s, on_message: of each request, as for `Worker.run`; importing its job, or what ``prepare``
+    names, into a fresh worker does not count. env: as for `run_in_worker`.
+    KeyboardInterrupt passes through; the next request then has a fresh worker.
+    """
+
+    def __init__(
+        self,
+        *,
+        timeout_s: float | None = None,
+        deadline_s: float | None = None,
+        on_message: Message | None = None,
+        env: Mapping[str, str] | None = None,
+        prepare: str | None = None,
+    ) -> None:
+        self._limits = {"timeout_s": timeout_s, "deadline_s": deadline_s}
+        self._on_message = on_message
+        self._env = env
+        self._prepare = prepare
+        self._worker: Worker | None = None
+
+    def __enter__(self) -> Asker:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def __call__(self, request: Mapping[str, Any]) -> Answer:
+        """The answer to ``request``, which is sent now."""
+        if self._worker is not None and not self._worker.alive:
+            self.close()
+        try:
+            if self._worker is None:
+                self._worker = Worker(env=self._env)
+                self._worker.prepare(self._prepare or request["do"])
+                self._worker.wait_ready(_START_S)
+            return Answer(request, self._worker.run(request, on_message=self._on_message, **self._limits))
+        except ConvbenchError as error:
+            return Answer(request, failure=Failure.of(error))
+
+    def close(self) -> None:
+        """End the worker, if there is one."""
+        if self._worker is not None:
+            self._worker.close()
+        self._worker = None
+
+
 def ask_each(
     requests: Iterable[Mapping[str, Any]],
     *,
@@ -55,29 +104,10 @@ def ask_each(
     on_message: Message | None = None,
     env: Mapping[str, str] | None = None,
 ) -> Iterator[Answer]:
-    """Answers in the order of the requests, one worker for all of them as long as it lives.
+    """Answers in the order of the requests, as an `Asker` of these arguments gives them.
 
-    timeout_s, deadline_s, on_message: of each request, as for `Worker.run`; importing its job's module into a fresh
-    worker does not count. env: as for `run_in_worker`.
-    A request is taken when the answer before it has been used; leaving the iterator ends the worker. KeyboardInterrupt
-    passes through.
+    A request is taken when the answer before it has been used; leaving the iterator ends the worker.
     """
-    worker: Worker | None = None
-    try:
+    with Asker(timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message, env=env) as ask:
         for request in requests:
-            try:
-                if worker is None:
-                    worker = Worker(env=env)
-                    worker.prepare(request["do"])
-                    worker.wait_ready(_START_S)
-                value = worker.run(request, timeout_s=timeout_s, deadline_s=deadline_s, on_message=on_message)
-                answer = Answer(request, value)
-            except ConvbenchError as error:
-                answer = Answer(request, failure=Failure.of(error))
-            if worker is not None and not worker.alive:
-                worker.close()
-                worker = None
-            yield answer
-    finally:
-        if worker is not None:
-            worker.close()
+            yield ask(request)

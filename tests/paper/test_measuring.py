@@ -2,21 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
 from convbench.case import Case
-from convbench.errors import UsageError
+from convbench.errors import ConvbenchError, UsageError
 from convbench.paper import Published
 from convbench.paper.conventions import CONVENTIONS, count_elements, find_convention
-from convbench.paper.measure import compare_published
+from convbench.paper.measure import compare_published as compare_by
+from convbench.paper.result import Comparison
 from convbench.registry import _runtime, register
 from convbench.target.blueprint import make_subject
+from convbench.workers.pool import Answer, Failure
+from convbench.workers.worker import find_job
 
 PLAIN, WITH_ELEMENTS = CONVENTIONS
+
+
+def in_this_process(request: Mapping[str, Any]) -> Answer:
+    try:
+        return Answer(request, find_job(request["do"])(json.loads(json.dumps(request)), lambda _: None))
+    except ConvbenchError as error:
+        return Answer(request, failure=Failure.of(error))
+
+
+def compare_published(figures: list[Published]) -> Iterator[Comparison]:
+    return compare_by(figures, in_this_process)
 
 
 class Tiny(nn.Module):

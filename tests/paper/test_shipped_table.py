@@ -6,10 +6,13 @@ import pytest
 
 from convbench.paper import Comparison, Published, published
 from convbench.paper.measure import compare_published
+from convbench.workers.pool import Asker
 
 
 def measured(*targets: str) -> list[Comparison]:
-    return list(compare_published([figure for figure in published() if not targets or figure.target in targets]))
+    figures = [figure for figure in published() if not targets or figure.target in targets]
+    with Asker() as ask:
+        return list(compare_published(figures, ask))
 
 
 def of(comparisons: list[Comparison], target: str, gmacs: str) -> Comparison:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from convbench.case import Case
 from convbench.errors import UnknownNameError, UsageError
-from convbench.verify import CHECKS, CheckResult, choose_checks
-from convbench.verify.run import prepare, run_checks
+from convbench.verify import CHECKS, CheckResult, carry_out, choose_checks
+from convbench.verify.run import prepare, run_check
+from convbench.workers.pool import Answer, Failure
+from convbench.workers.worker import find_job
 
 BROKEN = Path(__file__).parent / "broken.py"
 SLOW = ("compile",)
@@ -17,7 +22,7 @@ SLOW = ("compile",)
 
 def results(target: str, *checks: str, **case: object) -> dict[str, CheckResult]:
     trial = prepare(Case(f"{BROKEN}:{target}", **(case or {"dim": 4, "size": 8})))
-    return {result.check: result for result in run_checks(trial, choose_checks(checks))}
+    return {check.name: run_check(trial, check) for check in choose_checks(checks)}
 
 
 def only(target: str, check: str, **case: object) -> CheckResult:
@@ -129,11 +134,41 @@ def test_several_inputs_and_a_mapping_of_outputs() -> None:
     assert {name: result.status for name, result in found.items() if result.status != "pass"} == {}
 
 
+def in_this_process(request: Mapping[str, Any]) -> Answer:
+    return Answer(request, json.loads(json.dumps(find_job(request["do"])(request, lambda _: None))))
+
+
 def test_a_failing_forward_pass_leaves_nothing_else_to_ask() -> None:
-    found = results("FailingForward")
+    target = carry_out.prepare(in_this_process, Case(f"{BROKEN}:FailingForward", dim=4, size=8), "FailingForward")
+    found = {result.check: result for result in carry_out.results(in_this_process, target, CHECKS)}
     assert found["forward"].failed
     assert {result.status for name, result in found.items() if name != "forward"} == {"skipped"}
     assert "the kernel is missing" in found["compile"].reason
+    assert not any(result.ended for result in found.values())
+
+
+def test_a_check_that_the_target_ends_fails_and_the_others_go_on() -> None:
+    def ask(request: Mapping[str, Any]) -> Answer:
+        if request.get("check") == "pickle":
+            return Answer(request, failure=Failure("timeout", "no sign of life", "WorkerTimeout"))
+        return in_this_process(request)
+
+    target = carry_out.prepare(ask, Case(f"{BROKEN}:Right", dim=4, size=8), "Right")
+    found = list(carry_out.results(ask, target, choose_checks(["forward", "pickle", "deepcopy"], require=["deepcopy"])))
+    assert [(result.check, result.status, result.ended) for result in found] == [
+        ("forward", "pass", False),
+        ("deepcopy", "pass", False),
+        ("pickle", "fail", True),
+    ]
+    assert found[2].reason == "no sign of life"
+
+
+def test_a_target_that_cannot_even_be_prepared_fails_its_forward_pass() -> None:
+    gone = Answer({}, failure=Failure("error", "the process ended", "WorkerCrash"))
+    target = carry_out.prepare(lambda _: gone, Case("MRFA"), "MRFA")
+    forward, meta = carry_out.results(lambda _: gone, target, choose_checks(["forward", "meta"]))
+    assert (forward.status, forward.reason, forward.ended) == ("fail", "the process ended", True)
+    assert (meta.status, meta.ended) == ("skipped", True)
 
 
 def test_the_first_size_that_the_target_takes() -> None:

@@ -7,7 +7,7 @@ import pytest
 from convbench.case import Case
 from convbench.registry import select
 from convbench.verify import CHECKS, choose_checks
-from convbench.verify.run import prepare, run_checks
+from convbench.verify.run import prepare, run_check
 
 BLOCKS = [entry.name for entry in select(kind="block")]
 REQUIRED = [check.name for check in CHECKS if check.required]
@@ -15,7 +15,8 @@ OPTIONAL = [check.name for check in CHECKS if not check.required and check.name 
 
 
 def failures(target: str, checks: list[str]) -> dict[str, str]:
-    found = run_checks(prepare(Case(target)), choose_checks(checks))
+    trial = prepare(Case(target))
+    found = [run_check(trial, check) for check in choose_checks(checks)]
     return {result.check: f"{result.status}: {result.reason}" for result in found if result.status != "pass"}
 
 

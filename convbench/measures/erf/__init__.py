@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from convbench.measures.erf.measure import measure_erf
     from convbench.measures.erf.metrics import measure_map
     from convbench.measures.erf.result import (
+        NOTHING_TO_RAISE,
         Box,
         Erf,
         ErfMetrics,
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
         Uncertainty,
     )
     from convbench.measures.erf.settings import ErfSettings
-    from convbench.measures.erf.target import NOTHING_TO_RAISE
 
 __all__ = [
     "NOTHING_TO_RAISE",
@@ -44,10 +44,9 @@ __all__ = [
 __getattr__ = lazily(
     __name__,
     {
-        "result": "Box Erf ErfMetrics Interval RadialProfile RepLKNetFigures Uncertainty",
+        "result": "NOTHING_TO_RAISE Box Erf ErfMetrics Interval RadialProfile RepLKNetFigures Uncertainty",
         "settings": "ErfSettings",
         "inputs": "Given ImageFolder Inputs Noise inputs_from",
-        "target": "NOTHING_TO_RAISE",
         "measure": "measure_erf",
         "metrics": "measure_map",
     },

@@ -1,18 +1,21 @@
-"""Where the samples of a receptive field come from: noise, a folder of images, a file of tensors, tensors in memory."""
+"""Where the samples of a receptive field come from: noise, a folder of images, a file of tensors, tensors in memory.
+
+Imports torch and NumPy where samples are drawn, so that settings can be made without them.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
-
-import numpy as np
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING, Protocol
 
 from convbench.errors import ShapeError, UsageError
 from convbench.measures.erf.result import Box
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -58,6 +61,8 @@ class Noise:
         return None
 
     def window(self, index: int, generator: torch.Generator, shape: SampleShape, field: Box, box: Box) -> Tensor:
+        import torch
+
         channels, height, width = shape
         core = torch.randn(channels, field.height, field.width, generator=generator)
         if box == field:
@@ -109,6 +114,8 @@ class ImageFolder:
         return len(self.files)
 
     def window(self, index: int, generator: torch.Generator, shape: SampleShape, field: Box, box: Box) -> Tensor:
+        import numpy as np
+        import torch
         from PIL import Image
 
         channels, height, width = shape
@@ -143,6 +150,9 @@ def inputs_from(text: str) -> Inputs:
 
 
 def _load(path: Path) -> Tensor:
+    import numpy as np
+    import torch
+
     suffix = path.suffix.lower()
     if suffix in (".pt", ".pth"):
         return _only(path, torch.load(path, map_location="cpu", weights_only=True))
@@ -160,6 +170,8 @@ def _load(path: Path) -> Tensor:
 
 def _only(path: Path, content: object) -> Tensor:
     """The tensor in ``content``, which is one or holds exactly one."""
+    from torch import Tensor
+
     values: Sequence[object] = list(content.values()) if isinstance(content, dict) else [content]
     if len(values) != 1 or not isinstance(values[0], Tensor):
         raise UsageError(f"{path} must hold exactly one tensor; it holds {len(values)} entries")

@@ -46,6 +46,7 @@ def measure_erf(
     settings: ErfSettings | None = None,
     *,
     device: str | torch.device = "cpu",
+    progress: Callable[[str], None] = lambda _: None,
 ) -> Erf:
     """The effective receptive field of a module: mean over samples of Σ_in-channels |∂score/∂input|, and its figures.
 
@@ -66,9 +67,9 @@ def measure_erf(
     target = Target(build, (int(shape[1]), int(shape[2]), int(shape[3])), settings, torch.device(device))
     with _undisturbed(target.device):
         try:
-            found = sampled(target)
+            found = sampled(target, progress)
         except FieldOutgrown:
-            found = sampled(replace(target, settings=replace(settings, evaluation="full")))
+            found = sampled(replace(target, settings=replace(settings, evaluation="full")), progress)
         return _result(target, found)
 
 
@@ -82,7 +83,7 @@ class Sampled:
     warnings: list[str]
 
 
-def sampled(target: Target) -> Sampled:
+def sampled(target: Target, progress: Callable[[str], None] = lambda _: None) -> Sampled:
     """Draw samples of every initialisation, all or as many as the precision needs.
 
     Raises EmptyMapError when nothing of the input reaches the output, and FieldOutgrown (see ``crop``).
@@ -90,6 +91,7 @@ def sampled(target: Target) -> Sampled:
     maps, is_cancelled = GroupedMaps(target.initialisations, target.samples), False
     for samples in _rounds(target):
         for initialisation in range(target.initialisations):
+            progress(f"initialisation {initialisation + 1} of {target.initialisations}")
             module, warnings = target.module(initialisation)
             view = look(target, module)
             is_cancelled |= draw(target, view, initialisation, samples, maps)

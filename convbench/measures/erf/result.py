@@ -10,6 +10,9 @@ from convbench.workers.codec import Floats as Floats
 
 Method = Literal["demand", "crop", "full"]
 
+NOTHING_TO_RAISE = "no untrained layer scale to raise"
+"""Among the warnings of a field whose layer scales were to be raised, where it has none."""
+
 
 @dataclass(frozen=True, slots=True)
 class Box:

@@ -13,10 +13,9 @@ from convbench.execution.device import torch_dtype
 from convbench.execution.dtypes import converted, floating_dtypes
 from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.tensors import registered_tensors
+from convbench.measures.erf.result import NOTHING_TO_RAISE
 from convbench.measures.erf.scales import raise_scales, untrained_scales
 from convbench.measures.erf.settings import ErfSettings
-
-NOTHING_TO_RAISE = "no untrained layer scale to raise"
 
 
 @dataclass(frozen=True, slots=True)
