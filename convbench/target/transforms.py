@@ -5,6 +5,7 @@ A transform is a function ``nn.Module -> nn.Module``; ``refocus`` and ``fuse`` c
 
 from __future__ import annotations
 
+import warnings
 from importlib.metadata import entry_points
 
 from torch import nn
@@ -15,15 +16,34 @@ GROUP = "convbench.transforms"
 
 
 def apply_transform(module: nn.Module, name: str) -> nn.Module:
-    """The transformed module. Raises UnknownNameError, and OptionError when the transform refuses the module."""
+    """The transformed module.
+
+    Raises UnknownNameError, and OptionError when the transform refuses the module or finds nothing in it to change.
+    """
     points = {point.name: point for point in entry_points(group=GROUP)}
     if name not in points:
         raise UnknownNameError(
             f"no transform is called {name!r}.{nearest(name, points)} There are: {', '.join(points)}"
         )
+    before = _kinds(module)
     try:
-        transformed = points[name].load()(module)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # that it changes nothing is an error here, said below
+            transformed = points[name].load()(module)
     except ValueError as error:
         raise OptionError(f"{name}: {error}") from error
     assert isinstance(transformed, nn.Module)
+    if _kinds(transformed) == before:
+        reason = _CHANGES.get(name, "it found nothing to change")
+        raise OptionError(f"{name} changes nothing in {type(module).__name__}: {reason}")
     return transformed
+
+
+_CHANGES = {
+    "refocus": "it replaces square k×k convolutions without a bias, k odd and at least 3, padded with zeros",
+    "fuse": "it folds RefConv layers, and there are none",
+}
+
+
+def _kinds(module: nn.Module) -> list[tuple[str, type[nn.Module]]]:
+    return [(path, type(part)) for path, part in module.named_modules()]

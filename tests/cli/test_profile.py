@@ -177,6 +177,17 @@ def test_refocused_and_fused_hosts_cost_what_they_should(cli: Cli) -> None:
     assert int(train["parameters"].replace(",", "")) > 3 * int(plain["parameters"].replace(",", ""))
 
 
+def test_a_heading_says_what_was_done_to_the_target(cli: Cli) -> None:
+    target = ("profile", "torchvision:mobilenet_v3_small", "--device", "meta", *QUICK)
+    assert "· refocus+fuse" in " ".join(cli(*target, "--refocus", "--fused").out.split())
+
+
+def test_a_transformation_without_effect_is_an_error(cli: Cli) -> None:
+    result = cli("profile", "MRFA", "--dim", "8", "--size", "16", "--refocus", *QUICK)
+    assert result.code == 2
+    assert "refocus changes nothing in MRFA: it replaces square k×k convolutions" in " ".join(result.err.split())
+
+
 @pytest.mark.slow
 def test_every_measure_of_a_block_through_the_installed_command(installed: Cli, tmp_path: Path) -> None:
     arguments = ("Conv3x3", "--dim", "8", "--size", "8", "--processes", "2", "--max-time", "1", "-o", "all.json")

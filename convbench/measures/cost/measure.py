@@ -139,7 +139,10 @@ def _first_that_works(request: _Request) -> Cost:
             reason = str(unsuitable)
             if unsuitable.needs_values:
                 methods = [other for other in methods if other == "real"]
-    raise CostError(f"{reason}, and there are none: pass real tensors and a module that has its weights")
+    raise CostError(
+        f"{reason}, and there are none on meta: count it on a device (--device cpu; in Python inputs= that have "
+        "values, and a module that has its weights)"
+    )
 
 
 def _methods(request: _Request) -> list[Method]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -31,9 +32,18 @@ def conditions(record: Record) -> str:
         record.memory_format if record.memory_format != "contiguous" else None,
         record.mode,
         record.execution,
+        *_made_of_it(record),
         threads if record.device == "cpu" else None,
     ]
     return " · ".join(part for part in parts if part)
+
+
+def _made_of_it(record: Record) -> list[str]:
+    """What was done to the target before it was measured: transformations, autocast, a checkpoint."""
+    given = json.loads(record.given or "{}")
+    made = ["+".join(given.get("transforms") or ())]
+    made += [f"{name} {given[name]}" for name in ("autocast", "weights") if given.get(name)]
+    return [part for part in made if part]
 
 
 def profile_table(outcome: Outcome, roof: Roofline | None = None) -> Table:
