@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -82,6 +83,7 @@ def check(
     """
     from convbench.check.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
     from convbench.sweep.study import DEFAULT_TIMEOUT_S
+    from convbench.workers.device_lock import device_lock, physical_device
 
     output = check_outputs(output or ())
     threshold = None if fail_slower is None else _share(fail_slower)
@@ -101,7 +103,10 @@ def check(
         if found.interrupted:
             found.left += [f"{comparison.row.label} (latency)" for comparison in wanted]
         else:
-            judged = judge_latencies(wanted, settings, threshold, tell)
+            with ExitStack() as held:
+                for device in sorted({physical_device(comparison.row.case.device) for comparison in wanted}):
+                    held.enter_context(device_lock(device, note))
+                judged = judge_latencies(wanted, settings, threshold, tell)
             found = replace(judged, changes=found.changes, now=found.now)
     saved = _save(output, found.changes, found.drifts)
     _print(found, sum(1 for row in rows if set(held_measures(row.record)) & set(measures)))
