@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case, Shape
 from convbench.errors import ShapeError, TargetError, UsageError
-from convbench.records import COLUMNS, Record
+from convbench.records import COLUMNS, Record, record_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -60,11 +60,11 @@ def profile(
     case = _case(target, dim, shape, size, batch, device, dtype, mode, options, conditions)
     plan = _plan(measures, device, strict, latency, erf)
     if not isinstance(target, str):
-        return _profile_instance(target, case, plan, inputs, kwargs).record()
+        return record_of(_profile_instance(target, case, plan, inputs, kwargs))
     if inputs is not None or kwargs is not None:
         raise UsageError("inputs and kwargs are the arguments of a module instance; a reference takes shape")
     with Measurer() as measurer:
-        return measurer.carry_out([case], plan)[0].record()
+        return record_of(measurer.carry_out([case], plan)[0])
 
 
 def compare(
@@ -99,7 +99,7 @@ def compare(
     index = 0 if baseline is None else list(targets).index(baseline)
     with Measurer() as measurer:
         outcomes = measurer.carry_out(cases, _plan(measures, device, strict, latency, erf), index)
-    return to_frame([outcome.record() for outcome in outcomes])
+    return to_frame([record_of(outcome) for outcome in outcomes])
 
 
 def erf(

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from convbench.errors import OutputError
 from convbench.machine import machine, throttle_count
-from convbench.records import timestamp
+from convbench.notation import timestamp
 
 if TYPE_CHECKING:
     from convbench.measures.noise import NoiseFloor

@@ -1,156 +1,219 @@
-"""The schema of a record: one flat row a case. Column order is fixed; names carry units; not measured is empty.
+"""Records: one flat row a case, made of its identity and of the columns that the measures' results say they have.
 
-Imports no torch, so that saved records can be read and rendered anywhere.
+The order of columns is fixed: identity, the measures in the order of their table, the comparison, what became of it.
+Names carry units; not measured is empty. Imports no torch, so that saved records can be read and rendered anywhere.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import math
-import types
 from collections.abc import Mapping
-from dataclasses import dataclass
-from datetime import UTC, datetime
-from functools import cache
-from typing import Any, get_args, get_type_hints
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
+from convbench.column import Column, Place, column, columns_of, described
+from convbench.measures.latency.result import Ratio
+from convbench.measures.table import MEASURES, find
+from convbench.notation import format_given, format_options, format_shapes, timestamp
+
+if TYPE_CHECKING:
+    from convbench.measures.outcome import Identity, Outcome
 
 SCHEMA_VERSION = 1
-GIVEN = ("dim", "options", "dtype", "autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
-"""Fields of a case that have no column of their own, and those whose column says what they came to."""
 STATUSES = ("ok", "oom", "timeout", "error", "interrupted")
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """What one case gave. ``None`` means not measured; the units are in the names.
+class _Before:
+    """What was measured, and under which conditions."""
 
-    input_shape: ``1x64x56x56``; several inputs are joined by ``;``.
-    options: the target's effective options as JSON.
-    given: what was asked for beyond the columns, as JSON: ``dim`` and ``options`` as given, weights and the like. So a
-        default that changes later is seen as a difference. Empty in records of versions before it.
-    macs, flops: of one call at the batch size as given (in training, forward + backward).
-    macs: multiply-accumulates of convolutions, linear and matrix products, biases not counted, as written out
-        operator by operator; algorithmic_macs: those that the target's algorithm needs; sampling_macs apart.
-    flops: every floating-point operation; 2 per multiply-accumulate.
-    uncounted: operators without a cost formula, ``name×calls``; empty means none, and that the totals are complete.
-    latency_ms: median time of one call over all processes, with its 95% interval.
-    latency_noise: ``quiet``, ``noisy`` or ``invalid``.
-    erf_sigma: standard deviation of the effective receptive field, input pixels.
-    erf_r20 … erf_r99: area ratio, the share of the input's area in the smallest centred square that holds that share
-        of the map.
-    erf_agd: closeness of the map to a Gaussian of its own second moments, in (0, 1].
-    ratio: latency over the baseline's, with its 95% interval; verdict: ``faster``, ``slower``, ``same``, ``unclear``.
-    status: ``ok``, ``oom``, ``timeout``, ``error`` or ``interrupted``; error: the reason.
-    """
-
-    target: str
-    kind: str | None = None
-    options: str | None = None
-    given: str | None = None
-    input_shape: str | None = None
-    device: str | None = None
-    device_name: str | None = None
-    dtype: str | None = None
-    memory_format: str | None = None
-    mode: str | None = None
-    execution: str | None = None
-    threads: int | None = None
-    params: int | None = None
-    trainable_params: int | None = None
-    buffers: int | None = None
-    weight_bytes: int | None = None
-    macs: int | None = None
-    algorithmic_macs: int | None = None
-    sampling_macs: int | None = None
-    flops: int | None = None
-    bytes_moved: int | None = None
-    arithmetic_intensity: float | None = None
-    uncounted: str | None = None
-    latency_ms: float | None = None
-    latency_low_ms: float | None = None
-    latency_high_ms: float | None = None
-    latency_p10_ms: float | None = None
-    latency_p90_ms: float | None = None
-    latency_first_ms: float | None = None
-    latency_samples: int | None = None
-    latency_processes: int | None = None
-    latency_noise: str | None = None
-    throughput_per_s: float | None = None
-    peak_bytes: int | None = None
-    activation_peak_bytes: int | None = None
-    saved_for_backward_bytes: int | None = None
-    erf_sigma: float | None = None
-    erf_r20: float | None = None
-    erf_r30: float | None = None
-    erf_r50: float | None = None
-    erf_r99: float | None = None
-    erf_agd: float | None = None
-    baseline: str | None = None
-    ratio: float | None = None
-    ratio_low: float | None = None
-    ratio_high: float | None = None
-    verdict: str | None = None
-    status: str = "ok"
-    error: str | None = None
-    schema_version: int = SCHEMA_VERSION
-    convbench_version: str | None = None
-    torch_version: str | None = None
-    created_at: str | None = None
-
-    def to_row(self) -> dict[str, Any]:
-        """The record as a mapping, in column order."""
-        return {name: getattr(self, name) for name in COLUMNS}
-
-    @classmethod
-    def from_row(cls, row: Mapping[str, Any]) -> Record:
-        """The record that `to_row` described; columns of other schema versions are ignored."""
-        return cls(**{name: row[name] for name in COLUMNS if name in row})
+    target: str = field(metadata=described(title="Target", convention="what was measured", role="target"))
+    kind: str | None = column(
+        None,
+        title="Kind",
+        convention="block (feature map in, feature map out) or network (image in)",
+        role="condition",
+    )
+    options: str | None = column(
+        None, title="Options", convention="the target's effective options, defaults included", role="target"
+    )
+    given: str | None = column(
+        None,
+        title="As given",
+        convention="what was asked for beyond the columns: width, options, weights",
+        role="origin",
+    )
+    input_shape: str | None = column(
+        None, title="Input", convention="N×C×H×W; several inputs are joined by ;", role="target"
+    )
+    device: str | None = column(
+        None, title="Device", convention="where it ran; meta: nothing was computed", role="condition"
+    )
+    device_name: str | None = column(None, title="Device name", convention="the processor", role="condition")
+    dtype: str | None = column(
+        None, title="Dtype", convention="of weights and input; several are joined by +", role="condition"
+    )
+    memory_format: str | None = column(
+        None, title="Memory format", convention="contiguous or channels_last", role="condition"
+    )
+    mode: str | None = column(
+        None,
+        title="Mode",
+        convention="inference; training: forward + backward; forward: the forward half of that, with gradients",
+        role="condition",
+    )
+    execution: str | None = column(None, title="Execution", convention="eager or compiled", role="condition")
+    threads: int | None = column(
+        None, title="Threads", convention="CPU threads of the timed calls", show="number", role="condition"
+    )
 
 
-COLUMNS: tuple[str, ...] = tuple(field.name for field in dataclasses.fields(Record))
+@dataclass(frozen=True, slots=True)
+class _After:
+    """What became of it, where and when."""
+
+    status: str = column("ok", title="Status", convention="ok, oom, timeout, error or interrupted")
+    error: str | None = column(None, title="Error", convention="why the status is not ok")
+    schema_version: int = column(
+        SCHEMA_VERSION, title="Schema", convention="version of the record's columns", role="origin"
+    )
+    convbench_version: str | None = column(None, title="convbench", convention="version that measured", role="origin")
+    torch_version: str | None = column(None, title="torch", convention="version that ran", role="origin")
+    created_at: str | None = column(None, title="Measured at", convention="UTC", role="origin")
 
 
-@cache
+@dataclass(frozen=True, slots=True)
+class _Comparison:
+    baseline: str | None = column(None, title="Baseline", convention="the target that the ratio refers to")
+
+
+RESULTS: Mapping[str, type] = {name: find(row.result) for name, row in MEASURES.items()}
+"""The result dataclass of each measure."""
+_PLACES: Mapping[str, Place] = {
+    name: place
+    for kind in (_Before, *RESULTS.values(), _Comparison, Ratio, _After)
+    for name, place in columns_of(kind).items()
+}
+DESCRIPTIONS: Mapping[str, Column] = {name: place.column for name, place in _PLACES.items()}
+"""What each column of a record means to a reader, in the order of columns."""
+COLUMNS: tuple[str, ...] = tuple(_PLACES)
+EXACT: Mapping[str, tuple[str, ...]] = {
+    measure: exact
+    for measure, kind in RESULTS.items()
+    if (exact := tuple(name for name, place in columns_of(kind).items() if place.column.exact))
+}
+"""The columns that two measurements of one case must agree in, by the measure that fills them."""
+
+if TYPE_CHECKING:
+
+    @dataclass(frozen=True)
+    class Record(_Before):
+        """What one case gave: a field a column, None where it was not measured. See `DESCRIPTIONS`."""
+
+        status: str = "ok"
+        error: str | None = None
+        created_at: str | None = None
+
+        def __init__(self, target: str, **columns: Any) -> None: ...
+        def __getattr__(self, name: str) -> Any: ...
+        def to_row(self) -> dict[str, Any]:
+            """The record as a mapping, in column order."""
+            ...
+
+        @classmethod
+        def from_row(cls, row: Mapping[str, Any]) -> Record:
+            """The record that `to_row` described; columns of other schema versions are ignored."""
+            ...
+
+else:
+
+    class _Rows:
+        """Records as rows of plain values."""
+
+        __slots__ = ()
+
+        def to_row(self) -> dict[str, Any]:
+            """The record as a mapping, in column order."""
+            return {name: getattr(self, name) for name in COLUMNS}
+
+        @classmethod
+        def from_row(cls, row: Mapping[str, Any]) -> Record:
+            """The record that `to_row` described; columns of other schema versions are ignored."""
+            return cls(**{name: row[name] for name in COLUMNS if name in row})
+
+    _DEFAULTS = {item.name: item.default for kind in (_Before, _After) for item in dataclasses.fields(kind)}
+    Record = dataclasses.make_dataclass(
+        "Record",
+        [
+            ("target", str),
+            *(
+                (name, place.kind | None, dataclasses.field(default=_DEFAULTS.get(name)))
+                for name, place in _PLACES.items()
+                if name != "target"
+            ),
+        ],
+        bases=(_Rows,),
+        frozen=True,
+        slots=True,
+    )
+    Record.__module__ = __name__
+
+
 def column_types() -> dict[str, type]:
     """The type of each column's values, ``None`` aside: str, int or float."""
-    return {name: _bare(hint) for name, hint in get_type_hints(Record).items()}
+    return {name: place.kind for name, place in _PLACES.items()}
 
 
-def _bare(hint: object) -> type:
-    choices = get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    return next(choice for choice in choices if isinstance(choice, type) and choice is not type(None))
+def record_of(outcome: Outcome) -> Record:
+    """The flat row of what measuring a case gave; what was not measured stays empty."""
+    from convbench import __version__
+
+    case, identity = outcome.case, outcome.identity
+    values: dict[str, Any] = {
+        "target": case.target,
+        "options": format_options(dict(case.options)),
+        "input_shape": format_shapes(case.shapes) or None,
+        "device": case.device,
+        "dtype": case.dtype,
+        "memory_format": case.memory_format,
+        "mode": case.mode,
+        "execution": case.execution,
+        "threads": case.threads,
+        "given": format_given(case),
+        "convbench_version": __version__,
+        "torch_version": version("torch"),
+        "created_at": timestamp(),
+        "baseline": outcome.baseline,
+    }
+    if identity is not None:
+        values |= {
+            "kind": identity.kind,
+            "options": format_options(_stated_options(case, identity)),
+            "input_shape": format_shapes(identity.shapes),
+            "device_name": identity.device_name,
+            "torch_version": identity.torch_version,
+            "dtype": identity.dtype,
+        }
+    results: list[Any] = [*outcome.results.values(), outcome.ratio]
+    for result in results:
+        if result is not None:
+            kind: Any = type(result)
+            values |= {name: place.read(result) for name, place in columns_of(kind).items()}
+    if outcome.problem is not None:
+        values["status"], values["error"] = outcome.problem
+    return Record(**values)
 
 
-def format_shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
-    """``1x64x56x56``; several inputs are joined by ``;``."""
-    return ";".join("x".join(map(str, shape)) for shape in shapes)
-
-
-def format_options(options: Mapping[str, Any]) -> str:
-    """Options as one JSON object, in their own order; what JSON cannot say is text in it."""
-    try:
-        return json.dumps(options, default=str, allow_nan=False)
-    except ValueError:
-        return json.dumps(
-            {name: value if _is_finite(value) else str(value) for name, value in options.items()}, default=str
-        )
-
-
-def _is_finite(value: Any) -> bool:
-    if isinstance(value, list | tuple):
-        return all(map(_is_finite, value))
-    return not isinstance(value, float) or math.isfinite(value)
-
-
-def format_given(case: Case) -> str:
-    """What ``case`` says beyond the columns of a record, defaults left out; `Case.from_json` takes it back."""
-    row, usual = case.to_json(), Case("").to_json()
-    return format_options({name: row[name] for name in GIVEN if row[name] != usual[name]})
-
-
-def timestamp() -> str:
-    """The present time in UTC, ISO 8601, to the second."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+def _stated_options(case: Case, identity: Identity) -> dict[str, Any]:
+    """The target's options, and those conditions that have no column of their own."""
+    extra = {
+        "autocast": case.autocast,
+        "weights": case.weights,
+        "pretrained": case.pretrained or None,
+        "transforms": "+".join(case.transforms) or None,
+        "input_grad": identity.input_grad,
+        "seed": case.seed or None,
+    }
+    return {**identity.options, **{key: value for key, value in extra.items() if value is not None}}

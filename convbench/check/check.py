@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from convbench.case import Case
 from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
-from convbench.records import Record
+from convbench.records import EXACT, Record
 from convbench.rows import options_of
 from convbench.sweep.local import LocalRunner
 from convbench.sweep.store import Store
@@ -27,13 +27,6 @@ from convbench.sweep.task import Task, make_task
 
 if TYPE_CHECKING:
     from convbench.measures.latency import LatencySettings, Ratio
-
-EXACT: dict[str, tuple[str, ...]] = {
-    "params": ("params", "trainable_params", "buffers", "weight_bytes"),
-    "cost": ("macs", "algorithmic_macs", "sampling_macs", "flops", "bytes_moved", "uncounted"),
-    "memory": ("peak_bytes", "activation_peak_bytes", "saved_for_backward_bytes"),
-}
-"""The columns that are compared exactly, by the measure that fills them."""
 
 Verdict = Literal["slower", "faster", "same", "unclear"]
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from convbench.case import DTYPES, Case, parse_shape
 from convbench.errors import UsageError, nearest
+from convbench.notation import GIVEN, format_options
 from convbench.reading import parse_json, shown, typed
-from convbench.records import GIVEN, Record, format_options
+from convbench.records import Record
 from convbench.registry import resolve
 from convbench.sweep.vetting import LOOK_LIMIT_S
 from convbench.target.vetting import refuse_by_sight, require_module

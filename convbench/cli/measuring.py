@@ -160,7 +160,9 @@ def save(
     sources = {outcome.name: outcome.source for outcome in outcomes if outcome.source is not None}
     surroundings = completed(measured.environment, measured.since or end, end, sources)
     drawn = [field_of(outcome.name, outcome.results["erf"]) for outcome in outcomes if "erf" in outcome.results]
-    records = [outcome.record() for outcome in outcomes]
+    from convbench.records import record_of
+
+    records = [record_of(outcome) for outcome in outcomes]
     return save_report(paths, Report(records, surroundings, sections or {}, command(), fields=drawn))
 
 

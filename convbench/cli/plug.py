@@ -12,6 +12,7 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import carrying_out, make_plan, progress, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
+from convbench.records import record_of
 from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
@@ -103,7 +104,7 @@ def plug(
     print_table(changes_table(plugged.changes))
     count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
     out().print(f"\n{plugin.name} is in {count}\n")
-    records = [outcome.record() for outcome in measured.outcomes]
+    records = [record_of(outcome) for outcome in measured.outcomes]
     if len(records) == 2:
         out().print(conditions(records[0]))
         print_table(plug_table(*records))

@@ -26,7 +26,8 @@ from convbench.cluster.slurm_job import MOST_TIMES_LATE, MeasureTask, read_resul
 from convbench.cluster.slurm_queue import Job, longest_array, queued_jobs, release
 from convbench.errors import MissingExtraError, UsageError
 from convbench.measures.outcome import Outcome
-from convbench.records import timestamp
+from convbench.notation import timestamp
+from convbench.records import record_of
 from convbench.sweep.events import Ended, Finished, Post, Said, Started
 from convbench.sweep.task import Task
 
@@ -276,7 +277,7 @@ class SlurmRunner:
         late = "TIME LIMIT" in log
         reason = f"Slurm gave no record in {_SUBMISSIONS} submissions" + (f"; the last log ends:\n{log}" if log else "")
         status = "timeout" if late else "error"
-        record = replace(Outcome(task.case).record(), status=status, error=reason, created_at=timestamp())
+        record = replace(record_of(Outcome(task.case)), status=status, error=reason, created_at=timestamp())
         return Finished(task, record, None, 0.0)
 
     def _last_log(self, task: Task) -> str:

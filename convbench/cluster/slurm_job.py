@@ -14,7 +14,8 @@ from typing import Any
 
 from convbench.measures.carry_out import Measurer
 from convbench.measures.outcome import Outcome
-from convbench.records import Record, timestamp
+from convbench.notation import timestamp
+from convbench.records import Record, record_of
 from convbench.sweep.events import Finished
 from convbench.sweep.local import measure_task
 from convbench.sweep.task import Task
@@ -75,7 +76,7 @@ class MeasureTask:
             return DelayedSubmission(replace(self, late=late))
         task = Task.from_json(self.task)
         reason = f"the job reached Slurm's time limit {late} times; give it more with --slurm time=MINUTES"
-        record = replace(Outcome(task.case).record(), status="timeout", error=reason, created_at=timestamp())
+        record = replace(record_of(Outcome(task.case)), status="timeout", error=reason, created_at=timestamp())
         _write(result_path(Path(self.folder), task.key), Finished(task, record, None, late * self.limit_s))
         return None
 

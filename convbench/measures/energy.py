@@ -13,11 +13,16 @@ import os
 import statistics
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-from convbench.errors import MeasurementError, UsageError
+from convbench.column import described
+from convbench.errors import MeasurementError, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from convbench.target.blueprint import Subject
 
 POWERCAP = Path("/sys/class/powercap")
 _BUSY_CORES = 0.1
@@ -173,11 +178,31 @@ class Energy:
     calls run, idle power included; idle_power_w: before and after. calls: in all windows.
     """
 
-    energy_mj: float
-    energy_low_mj: float
-    energy_high_mj: float
-    power_w: float
-    idle_power_w: float
+    energy_mj: float = field(
+        metadata=described(
+            title="Energy",
+            unit="mJ",
+            convention="of one call, what the idle device takes subtracted; median over windows",
+            show="number",
+            summary="energy (mJ)",
+        )
+    )
+    energy_low_mj: float = field(
+        metadata=described(title="Energy, low", unit="mJ", convention="of the window that took least", show="number")
+    )
+    energy_high_mj: float = field(
+        metadata=described(title="Energy, high", unit="mJ", convention="of the window that took most", show="number")
+    )
+    power_w: float = field(
+        metadata=described(
+            title="Power", unit="W", convention="mean while calls run, that of the idle device included", show="number"
+        )
+    )
+    idle_power_w: float = field(
+        metadata=described(
+            title="Idle power", unit="W", convention="mean before and after the calls; subtracted", show="number"
+        )
+    )
     calls: int
     windows: int
     counter: str
@@ -277,3 +302,54 @@ def _energy(windows: Sequence[_Window], before: _Window, after: _Window, counter
         counter=counter,
         notes=(f"idle power moved by {apart:.0%} while the calls ran",) if apart > _STEADY else (),
     )
+
+
+def run(subject: Subject, settings: EnergySettings | None = None) -> Energy:
+    """The measure of a built case, on the device that nothing else may use meanwhile."""
+    import torch
+
+    from convbench.execution.clone import cloning
+    from convbench.execution.guard import guarded
+
+    counter = counter_of(subject.case.device)  # before the module is copied: most machines have none
+    with guarded(subject.case.device), cloning("real") as cloner:
+        torch.set_num_threads(subject.case.threads)
+        step = subject.step(cloner)
+
+        def call() -> None:
+            step.clear_gradients()
+            step.run()
+
+        return measure_energy(call, counter, settings, synchronise=_waits_for(subject))
+
+
+def counter_of(device: str) -> Counter:
+    """The counter behind a device. Raises MeasurementError where it has none that can be read."""
+    kind = device.partition(":")[0]
+    if kind == "cpu":
+        return Rapl()
+    if kind != "cuda":
+        raise MeasurementError(f"no energy counter is known for {kind}: cpu has RAPL, NVIDIA's cuda NVML")
+    import torch
+
+    if torch.version.hip is not None:
+        raise MeasurementError("no energy counter is known for ROCm: NVML is NVIDIA's")
+    try:
+        pynvml = import_module("pynvml")
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("nvidia-ml-py", "gpu", "measuring energy") from error
+    try:
+        pynvml.nvmlInit()
+        properties: Any = torch.cuda.get_device_properties(torch.device(device))
+        return Nvml(pynvml, str(properties.uuid))
+    except pynvml.NVMLError as error:
+        raise MeasurementError(f"this GPU's counter cannot be read ({error})") from error
+    except AttributeError as error:  # torch before 2.6 does not tell the UUID
+        raise MeasurementError(f"torch does not tell which GPU {device} is: update it") from error
+
+
+def _waits_for(subject: Subject) -> Callable[[], object]:
+    import torch
+
+    device = torch.device(subject.case.device)
+    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)

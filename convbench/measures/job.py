@@ -17,7 +17,7 @@ from convbench.errors import ConvbenchError, TargetError
 from convbench.execution.device import device_name, require_device
 from convbench.measures.outcome import Identity
 from convbench.measures.table import MEASURES, find
-from convbench.records import format_options
+from convbench.notation import format_options
 from convbench.source import source_of
 from convbench.target.blueprint import Blueprint, Subject
 from convbench.target.packed import Packed

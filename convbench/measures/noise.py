@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.measures.latency import LatencyComparison, compare_latency
-from convbench.records import format_shapes
+from convbench.notation import format_shapes
 
 Compare = Callable[..., LatencyComparison]
 

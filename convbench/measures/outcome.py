@@ -1,25 +1,19 @@
-"""What measuring a case gave, as results by measure and as the flat row of a record. Imports no torch."""
+"""What measuring a case gave, as results by measure. Imports no torch."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case, Shape
 from convbench.errors import ConvbenchError, NotDefinedError, UsageError
-from convbench.records import Record, format_given, format_options, format_shapes, timestamp
 from convbench.registry import Kind
 from convbench.source import Source
 from convbench.workers.pool import Failure
 
 if TYPE_CHECKING:
-    from convbench.measures.cost.result import Cost
-    from convbench.measures.erf.result import Erf
     from convbench.measures.latency.result import Latency, Ratio
-    from convbench.measures.memory.result import Memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,119 +83,3 @@ class Outcome:
         self.results["latency"], self.ratio, self.baseline = latency, ratio, baseline
         if latency.status != "ok":
             self.blame(latency.status, f"latency: {latency.error or latency.status}")
-
-    def record(self) -> Record:
-        """The flat row; what was not measured stays empty."""
-        return _record(self)
-
-
-def _record(outcome: Outcome) -> Record:
-    from convbench import __version__
-
-    case, identity, results = outcome.case, outcome.identity, outcome.results
-    values: dict[str, Any] = {
-        "target": case.target,
-        "options": format_options(dict(case.options)),
-        "input_shape": format_shapes(case.shapes) or None,
-        "device": case.device,
-        "dtype": case.dtype,
-        "memory_format": case.memory_format,
-        "mode": case.mode,
-        "execution": case.execution,
-        "threads": case.threads,
-        "given": format_given(case),
-        "convbench_version": __version__,
-        "torch_version": version("torch"),
-        "created_at": timestamp(),
-        "baseline": outcome.baseline,
-    }
-    if identity is not None:
-        values |= {
-            "kind": identity.kind,
-            "options": format_options(_stated_options(case, identity)),
-            "input_shape": format_shapes(identity.shapes),
-            "device_name": identity.device_name,
-            "torch_version": identity.torch_version,
-            "dtype": identity.dtype,
-        }
-    if "params" in results:
-        values |= dataclasses.asdict(results["params"])
-    values |= _cost_columns(results.get("cost")) | _latency_columns(results.get("latency"))
-    values |= _memory_columns(results.get("memory")) | _erf_columns(results.get("erf")) | _ratio_columns(outcome.ratio)
-    if outcome.problem is not None:
-        values["status"], values["error"] = outcome.problem
-    return Record(**values)
-
-
-def _stated_options(case: Case, identity: Identity) -> dict[str, Any]:
-    """The target's options, and those conditions that have no column of their own."""
-    extra = {
-        "autocast": case.autocast,
-        "weights": case.weights,
-        "pretrained": case.pretrained or None,
-        "transforms": "+".join(case.transforms) or None,
-        "input_grad": identity.input_grad,
-        "seed": case.seed or None,
-    }
-    return {**identity.options, **{key: value for key, value in extra.items() if value is not None}}
-
-
-def _cost_columns(cost: Cost | None) -> dict[str, Any]:
-    if cost is None:
-        return {}
-    return {
-        "macs": cost.macs,
-        "algorithmic_macs": cost.algorithmic_macs,
-        "sampling_macs": cost.sampling_macs,
-        "flops": cost.flops,
-        "bytes_moved": cost.bytes_moved,
-        "arithmetic_intensity": cost.arithmetic_intensity,
-        "uncounted": "; ".join(f"{item.name}×{item.calls}" for item in cost.uncounted) or None,
-    }
-
-
-def _latency_columns(latency: Latency | None) -> dict[str, Any]:
-    if latency is None or latency.median_ms is None:
-        return {}
-    return {
-        "latency_ms": latency.median_ms,
-        "latency_low_ms": latency.low_ms,
-        "latency_high_ms": latency.high_ms,
-        "latency_p10_ms": latency.p10_ms,
-        "latency_p90_ms": latency.p90_ms,
-        "latency_first_ms": latency.first_ms,
-        "latency_samples": latency.samples,
-        "latency_processes": latency.processes,
-        "latency_noise": latency.noise,
-        "throughput_per_s": latency.throughput_per_s,
-    }
-
-
-def _memory_columns(memory: Memory | None) -> dict[str, Any]:
-    if memory is None:
-        return {}
-    return {
-        "peak_bytes": memory.peak_bytes,
-        "activation_peak_bytes": memory.activation_peak_bytes,
-        "saved_for_backward_bytes": memory.saved_for_backward_bytes,
-    }
-
-
-def _erf_columns(erf: Erf | None) -> dict[str, Any]:
-    if erf is None:
-        return {}
-    metrics = erf.metrics
-    return {
-        "erf_sigma": metrics.sigma_px,
-        "erf_r20": metrics.area_ratio_20,
-        "erf_r30": metrics.area_ratio_30,
-        "erf_r50": metrics.area_ratio_50,
-        "erf_r99": metrics.area_ratio_99,
-        "erf_agd": metrics.agd,
-    }
-
-
-def _ratio_columns(ratio: Ratio | None) -> dict[str, Any]:
-    if ratio is None:
-        return {}
-    return {"ratio": ratio.ratio, "ratio_low": ratio.low, "ratio_high": ratio.high, "verdict": ratio.verdict}

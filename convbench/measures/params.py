@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from convbench.column import described
 
 if TYPE_CHECKING:
     from torch import nn
@@ -20,10 +22,28 @@ class Params:
     weight_bytes: bytes of parameters and buffers together.
     """
 
-    params: int
-    trainable_params: int
-    buffers: int
-    weight_bytes: int
+    params: int = field(
+        metadata=described(
+            title="Parameters",
+            convention="elements of all parameters, frozen ones included",
+            show="count",
+            summary="params",
+            exact=True,
+        )
+    )
+    trainable_params: int = field(
+        metadata=described(
+            title="Trainable", convention="elements of parameters that require a gradient", show="count", exact=True
+        )
+    )
+    buffers: int = field(
+        metadata=described(title="Buffers", convention="elements of buffers", show="count", exact=True)
+    )
+    weight_bytes: int = field(
+        metadata=described(
+            title="Weights", unit="B", convention="bytes of parameters and buffers", show="bytes", exact=True
+        )
+    )
 
 
 def run(subject: Subject, settings: None = None) -> Params:

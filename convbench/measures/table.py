@@ -81,6 +81,16 @@ MEASURES: Mapping[str, Measure] = {
             works_on_meta=False,
         ),
         Measure(
+            "energy",
+            "convbench.measures.energy:run",
+            "convbench.measures.energy:Energy",
+            "taking its energy",
+            settings="convbench.measures.energy:EnergySettings",
+            needs_device_alone=True,
+            works_on_meta=False,
+            usual=False,
+        ),
+        Measure(
             "cross-check",
             "convbench.measures.cost.crosscheck:run",
             "convbench.measures.cost.reconciliation:Reconciliation",

@@ -14,6 +14,7 @@ from dataclasses import asdict
 
 from convbench.environment import moment
 from convbench.measures.carry_out import Measurer
+from convbench.records import record_of
 from convbench.sweep.events import Ended, Finished, Post, Said, Started
 from convbench.sweep.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
@@ -141,4 +142,4 @@ def measure_task(measurer: Measurer, task: Task, where: str) -> Iterator[Started
         "end": asdict(moment()),
         "source": None if outcome.source is None else asdict(outcome.source),
     }
-    yield Finished(task, outcome.record(), environment, time.monotonic() - begun, during)
+    yield Finished(task, record_of(outcome), environment, time.monotonic() - begun, during)

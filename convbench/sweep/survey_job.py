@@ -17,7 +17,7 @@ from convbench.measures.job import identity_of, take
 from convbench.measures.latency.settings import PROFILE
 from convbench.measures.outcome import Outcome
 from convbench.measures.peaks import copy_bandwidth, peak_flops
-from convbench.records import Record
+from convbench.records import Record, record_of
 from convbench.sweep.task import Task
 from convbench.target.blueprint import blueprint
 from convbench.workers.worker import Send
@@ -50,7 +50,7 @@ def _estimate(task: Task) -> dict[str, Any]:
                 outcome.results[name] = result
     except UsageError as error:
         outcome.fail("build", error)
-    record = outcome.record()
+    record = record_of(outcome)
     call_s = _call_s(task.case, record)
     record = dataclasses.replace(record, device=task.case.device, device_name=None)
     return {"record": record.to_row(), "call_s": call_s, "wall_s": _wall_s(task, call_s)}
@@ -64,7 +64,7 @@ def _call_s(case: Case, record: Record) -> float | None:
     if peaks is None or record.flops is None or record.bytes_moved is None:
         return None
     flops_per_s, bytes_per_s = peaks
-    return _ROOFLINES * max(record.flops / flops_per_s, record.bytes_moved / bytes_per_s)
+    return _ROOFLINES * float(max(record.flops / flops_per_s, record.bytes_moved / bytes_per_s))
 
 
 @cache

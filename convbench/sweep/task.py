@@ -13,8 +13,8 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.measures.cost.settings import CostSettings
 from convbench.measures.table import Plan, check_measures
+from convbench.notation import format_shapes
 from convbench.reading import typed
-from convbench.records import format_shapes
 
 Fields = tuple[tuple[str, Any], ...]
 

@@ -14,7 +14,7 @@ from convbench.check.recorded import cases_of, run
 from convbench.errors import UsageError
 from convbench.measures.carry_out import profile_case
 from convbench.measures.table import Plan
-from convbench.records import Record
+from convbench.records import Record, record_of
 from convbench.registry import entries, select
 
 IDENTITY = (
@@ -33,7 +33,7 @@ def replayed(record: Record) -> Case:
 
 
 def measured(case: Case) -> Record:
-    return profile_case(case, Plan(("params", "cost"))).record()
+    return record_of(profile_case(case, Plan(("params", "cost"))))
 
 
 @pytest.mark.parametrize("target", [entry.name for entry in select(kind="block")])

@@ -353,8 +353,7 @@ def test_an_array_whose_header_asks_for_more_than_it_holds_is_refused(tmp_path: 
 
 
 def test_every_column_has_a_description_for_readers() -> None:
-    from convbench.records import column_types
-    from convbench.report.columns import DESCRIPTIONS
+    from convbench.records import DESCRIPTIONS, column_types
 
     assert tuple(DESCRIPTIONS) == COLUMNS
     assert set(column_types().values()) == {str, int, float}

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Literal, TypedDict
 
+from convbench.column import column, derived
+
 Method = Literal["meta", "fake", "real"]
 
 
@@ -49,12 +51,48 @@ class Figures:
     activations: elements in the forward results of the operators that have MACs (Radosavovic et al. 2020).
     """
 
-    macs: int = 0
-    sampling_macs: int = 0
-    flops: int = 0
-    bytes_moved: int = 0
-    padding_macs: int = 0
-    batch_independent_macs: int = 0
+    macs: int = column(
+        0,
+        title="MACs",
+        convention="multiply–accumulates of convolutions, linear and matrix products of one call, biases not counted",
+        show="count",
+        summary="MACs",
+        exact=True,
+    )
+    sampling_macs: int = column(
+        0,
+        title="Sampling MACs",
+        convention="weighted sums of deformable sampling, not in MACs",
+        show="count",
+        exact=True,
+        after="algorithmic_macs",
+    )
+    flops: int = column(
+        0,
+        title="FLOPs",
+        convention="every floating-point operation of one call; 2 per multiply–accumulate",
+        show="count",
+        summary="FLOPs",
+        exact=True,
+    )
+    bytes_moved: int = column(
+        0,
+        title="Bytes moved",
+        unit="B",
+        convention="eager: every operator reads its inputs and writes its outputs once",
+        show="bytes",
+        exact=True,
+    )
+    padding_macs: int = column(
+        0, title="MACs on padding", convention="the part of MACs that multiplies zero padding", show="count", exact=True
+    )
+    batch_independent_macs: int = column(
+        0,
+        title="Batch-independent MACs",
+        convention="the part of MACs that does not grow with the batch",
+        show="count",
+        exact=True,
+    )
     activations: int = 0
 
     def __add__(self, other: Figures) -> Figures:
@@ -130,12 +168,26 @@ class Cost(Figures):
     method: the tensors it ran on: ``"meta"``, ``"fake"`` or ``"real"``; ``reason`` says why not meta.
     """
 
-    algorithmic_macs: int | None = 0
+    algorithmic_macs: int | None = column(
+        0,
+        title="Algorithmic MACs",
+        convention="MACs that the target's algorithm needs, however it is written",
+        show="count",
+        exact=True,
+        after="macs",
+    )
     forward_macs: int = 0
     backward_macs: int = 0
     ideal_bytes: int = 0
     macs_per_sample: int | float = 0
-    uncounted: tuple[Uncounted, ...] = ()
+    uncounted: tuple[Uncounted, ...] = column(
+        (),
+        title="Uncounted",
+        convention="operators without a cost formula: MACs and FLOPs are lower bounds",
+        exact=True,
+        after="arithmetic_intensity",
+        said=lambda found: "; ".join(f"{item.name}×{item.calls}" for item in found) or None,
+    )
     operators: tuple[OperatorCost, ...] = ()
     modules: tuple[ModuleCost, ...] = ()
     training: bool = False
@@ -157,7 +209,7 @@ class Cost(Figures):
         """Share of ``macs`` that falls on padding; 0 where there are none."""
         return self.padding_macs / self.macs if self.macs else 0.0
 
-    @property
+    @derived(title="Intensity", unit="FLOP/B", convention="FLOPs / bytes moved", show="number", after="bytes_moved")
     def arithmetic_intensity(self) -> float:
         """Floating-point operations for each byte moved; 0 where nothing moves."""
         return self.flops / self.bytes_moved if self.bytes_moved else 0.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Literal
+from typing import Any, Literal
 
+from convbench.column import described, within
 from convbench.workers.codec import Floats as Floats
 
 Method = Literal["demand", "crop", "full"]
@@ -64,10 +65,20 @@ class Box:
         return cls(0, height, 0, width)
 
 
-def metric(unit: str, formula: str) -> float | None:
-    """A field of ErfMetrics with the text that tables and documents print beside it."""
-    result: float | None = field(default=None, metadata={"unit": unit, "formula": formula})
+def metric(unit: str, formula: str, **column: Any) -> float | None:
+    """A field of ErfMetrics with the text that tables and documents print beside it, and what it is as a column."""
+    described_so = described(unit=unit, **column) if column else {}
+    result: float | None = field(default=None, metadata={"unit": unit, "formula": formula, **described_so})
     return result
+
+
+def _area(share: int) -> dict[str, Any]:
+    return {
+        "name": f"erf_r{share}",
+        "title": f"ERF r{share}",
+        "convention": f"share of the input's area in the smallest centred square with {share}% of the map",
+        "show": "number",
+    }
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +89,15 @@ class ErfMetrics:
     The centre is that of the theoretical receptive field: a pixel, or the corner or side between pixels.
     """
 
-    sigma_px: float | None = metric("px", "√((σ_y² + σ_x²)/2)")
+    sigma_px: float | None = metric(
+        "px",
+        "√((σ_y² + σ_x²)/2)",
+        name="erf_sigma",
+        title="ERF σ",
+        convention="standard deviation of the effective receptive field, input pixels",
+        show="number",
+        summary="ERF σ (px)",
+    )
     sigma_y_px: float | None = metric("px", "√(Σ p·(y − ȳ)²)")
     sigma_x_px: float | None = metric("px", "√(Σ p·(x − x̄)²)")
     offset_y_px: float | None = metric("px", "ȳ = Σ p·y: centroid from the centre, down positive")
@@ -92,10 +111,12 @@ class ErfMetrics:
     side_30_px: float | None = metric("px", "the same for 30%")
     side_50_px: float | None = metric("px", "the same for 50%")
     side_99_px: float | None = metric("px", "the same for 99%")
-    area_ratio_20: float | None = metric("", "r(20%): pixels of that square inside the image / pixels of the image")
-    area_ratio_30: float | None = metric("", "r(30%)")
-    area_ratio_50: float | None = metric("", "r(50%)")
-    area_ratio_99: float | None = metric("", "r(99%)")
+    area_ratio_20: float | None = metric(
+        "", "r(20%): pixels of that square inside the image / pixels of the image", **_area(20)
+    )
+    area_ratio_30: float | None = metric("", "r(30%)", **_area(30))
+    area_ratio_50: float | None = metric("", "r(50%)", **_area(50))
+    area_ratio_99: float | None = metric("", "r(99%)", **_area(99))
     radius_50_px: float | None = metric("px", "smallest R with Σ_{√(y²+x²) ≤ R} p ≥ 50%")
     radius_90_px: float | None = metric("px", "the same for 90%")
     radius_99_px: float | None = metric("px", "the same for 99%")
@@ -107,7 +128,15 @@ class ErfMetrics:
     kurtosis: float | None = metric("", "E[(dᵀΣ⁻¹d)²] − 8, d = (y − ȳ, x − x̄) (Mardia); 0 for a Gaussian")
     kurtosis_y: float | None = metric("", "E[(y − ȳ)⁴]/σ_y⁴ − 3; 0 for a Gaussian")
     kurtosis_x: float | None = metric("", "E[(x − x̄)⁴]/σ_x⁴ − 3")
-    agd: float | None = metric("", "exp(−KL(p‖q)), q the discrete Gaussian on the image with p's mean and covariance")
+    agd: float | None = metric(
+        "",
+        "exp(−KL(p‖q)), q the discrete Gaussian on the image with p's mean and covariance",
+        name="erf_agd",
+        title="ERF AGD",
+        convention="closeness of the map to a Gaussian of its own second moments, in (0, 1]",
+        show="fraction",
+        summary="AGD",
+    )
     agd_radial: float | None = metric("", "exp(−KL) between the masses in rings one pixel wide, q with p's E[y² + x²]")
     sigma_without_centre_px: float | None = metric("px", "σ after lowering the centre to the mean of its neighbours")
     agd_without_centre: float | None = metric("", "AGD after lowering the centre to the mean of its neighbours")
@@ -170,7 +199,7 @@ class Erf:
     """
 
     map: Floats
-    metrics: ErfMetrics
+    metrics: ErfMetrics = field(metadata=within())
     uncertainty: Uncertainty
     per_initialisation: tuple[ErfMetrics, ...]
     profile: RadialProfile

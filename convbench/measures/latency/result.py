@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from convbench.column import column, described
 from convbench.measures.latency.timing.noise import Noise
 from convbench.measures.latency.timing.order import Cache
 from convbench.measures.latency.timing.result import Status
@@ -43,18 +44,69 @@ class Latency:
     status: other than ``ok`` says why figures are missing; ``interrupted`` keeps those of the processes that were done.
     """
 
-    median_ms: float | None = None
-    low_ms: float | None = None
-    high_ms: float | None = None
-    p10_ms: float | None = None
-    p90_ms: float | None = None
-    first_ms: float | None = None
+    median_ms: float | None = column(
+        None,
+        name="latency_ms",
+        title="Latency",
+        unit="ms",
+        convention="median time of one call over all processes",
+        show="milliseconds",
+        summary="latency",
+    )
+    low_ms: float | None = column(
+        None,
+        name="latency_low_ms",
+        title="Latency, low",
+        unit="ms",
+        convention="lower end of the median's 95% interval",
+        show="milliseconds",
+    )
+    high_ms: float | None = column(
+        None,
+        name="latency_high_ms",
+        title="Latency, high",
+        unit="ms",
+        convention="upper end of the median's 95% interval",
+        show="milliseconds",
+    )
+    p10_ms: float | None = column(
+        None,
+        name="latency_p10_ms",
+        title="Latency p10",
+        unit="ms",
+        convention="a tenth of the calls were faster",
+        show="milliseconds",
+    )
+    p90_ms: float | None = column(
+        None,
+        name="latency_p90_ms",
+        title="Latency p90",
+        unit="ms",
+        convention="a tenth of the calls were slower",
+        show="milliseconds",
+    )
+    first_ms: float | None = column(
+        None,
+        name="latency_first_ms",
+        title="First call",
+        unit="ms",
+        convention="first call in a fresh process",
+        show="milliseconds",
+    )
     compile_ms: float | None = None
-    samples: int = 0
-    processes: int = 0
-    noise: Noise | None = None
+    samples: int = column(
+        0, name="latency_samples", title="Samples", convention="timed samples over all processes", show="number"
+    )
+    processes: int = column(
+        0, name="latency_processes", title="Processes", convention="fresh measuring processes", show="number"
+    )
+    noise: Noise | None = column(
+        None, name="latency_noise", title="Noise", convention="quiet, noisy (read with care) or invalid (do not use)"
+    )
     outlier_share: float | None = None
-    throughput_per_s: float | None = None
+    throughput_per_s: float | None = column(
+        None, title="Throughput", unit="1/s", convention="samples of the batch a second", show="number"
+    )
     calls_per_sample: int = 1
     kernels: tuple[str, ...] = ()
     device: DeviceLatency | None = None
@@ -84,10 +136,31 @@ class Ratio:
     device_ratio: the same of the device column, on CUDA.
     """
 
-    ratio: float
-    low: float
-    high: float
-    verdict: Verdict
+    ratio: float = field(
+        metadata=described(
+            title="Ratio",
+            convention="latency over the baseline's, call by call in the same rounds",
+            show="fraction",
+            summary="ratio to baseline [95%]",
+        )
+    )
+    low: float = field(
+        metadata=described(
+            name="ratio_low", title="Ratio, low", convention="lower end of the ratio's 95% interval", show="fraction"
+        )
+    )
+    high: float = field(
+        metadata=described(
+            name="ratio_high", title="Ratio, high", convention="upper end of the ratio's 95% interval", show="fraction"
+        )
+    )
+    verdict: Verdict = field(
+        metadata=described(
+            title="Verdict",
+            convention="faster, slower, same or unclear, beyond the margin that the noise allows",
+            summary="verdict",
+        )
+    )
     margin: float
     adjusted_p: float | None = None
     control: Control | None = None

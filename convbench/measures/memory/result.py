@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
+
+from convbench.column import column, derived, described
 
 Method = Literal["storages", "storages (meta)", "storages (fake)", "cuda", "xpu"]
 Phase = Literal["forward", "backward"]
@@ -89,11 +91,27 @@ class Memory:
     weights_bytes: int
     input_bytes: int
     output_bytes: int
-    peak_bytes: int
+    peak_bytes: int = field(
+        metadata=described(
+            title="Peak memory",
+            unit="B",
+            convention="highest simultaneous allocation during the call, weights and input too",
+            show="bytes",
+            summary="peak memory",
+            exact=True,
+        )
+    )
     method: Method
     forward_peak_bytes: int
     backward_peak_bytes: int | None = None
-    saved_for_backward_bytes: int | None = None
+    saved_for_backward_bytes: int | None = column(
+        None,
+        title="Saved for backward",
+        unit="B",
+        convention="kept from the forward to the backward pass",
+        show="bytes",
+        exact=True,
+    )
     gradients_bytes: int | None = None
     high_water_bytes: int | None = None
     workspace_bytes: int | None = None
@@ -102,7 +120,14 @@ class Memory:
     timeline: tuple[MemoryEvent, ...] = ()
     notes: tuple[str, ...] = ()
 
-    @property
+    @derived(
+        title="Peak activations",
+        unit="B",
+        convention="peak memory − weights − input",
+        show="bytes",
+        exact=True,
+        after="peak_bytes",
+    )
     def activation_peak_bytes(self) -> int:
         """peak_bytes − weights_bytes − input_bytes."""
         return self.peak_bytes - self.weights_bytes - self.input_bytes

@@ -5,28 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from convbench.records import column_types
-from convbench.report.columns import DESCRIPTIONS, constant_columns, filled_columns
+from convbench.records import DESCRIPTIONS, column_types
+from convbench.report.columns import SUMMARY, constant_columns, filled_columns
 from convbench.report.io.cells import tables_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import points
 from convbench.text import one_line
 
-_SUMMARY = (
-    "params",
-    "macs",
-    "flops",
-    "latency_ms",
-    "latency_low_ms",
-    "latency_high_ms",
-    "peak_bytes",
-    "erf_sigma",
-    "erf_agd",
-    "ratio",
-    "ratio_low",
-    "ratio_high",
-    "verdict",
-)
+_INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "ratio": ("ratio_low", "ratio_high")}
+_WITH_INTERVALS = tuple(column for name in SUMMARY for column in (name, *_INTERVALS.get(name, ())))
 _PREAMBLE = r"""% Needs \usepackage{booktabs}. The numbers are raw; with \usepackage{siunitx}, this line rounds them:
 %   \sisetup{round-mode = figures, round-precision = 4, group-separator = {,}, group-minimum-digits = 4}
 \providecommand{\num}[2][]{#2}
@@ -81,7 +68,7 @@ def summary_columns(report: Report) -> list[str]:
     if all(point.series == point.record.target for point in points(report)):
         naming = [name for name in naming if name != "options"]
     failed = ["status"] if any(record.status != "ok" for record in report.records) else []
-    return [*naming, *(name for name in _SUMMARY if name in filled), *failed]
+    return [*naming, *(name for name in _WITH_INTERVALS if name in filled), *failed]
 
 
 def escape(value: str) -> str:

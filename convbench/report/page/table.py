@@ -11,27 +11,13 @@ from typing import Any
 
 from convbench.errors import UsageError
 from convbench.reading import parse_json
-from convbench.records import column_types
-from convbench.report.columns import DESCRIPTIONS, constant_columns, filled_columns
+from convbench.records import DESCRIPTIONS, column_types
+from convbench.report.columns import SUMMARY, constant_columns, filled_columns
 from convbench.report.io.cells import finite, keys, rows_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import environment_letters, points
 from convbench.report.units import significant
 
-_SHOWN = (
-    "target",
-    "params",
-    "macs",
-    "flops",
-    "latency_ms",
-    "peak_bytes",
-    "saved_for_backward_bytes",
-    "erf_sigma",
-    "erf_agd",
-    "ratio",
-    "verdict",
-)
-_COUNTS = ("params", "trainable_params", "buffers", "macs", "algorithmic_macs", "sampling_macs", "flops")
 _DECIMAL = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
 
@@ -109,7 +95,7 @@ def section_table(rows: Sequence[Mapping[str, Any]]) -> PageTable:
 
 def _visible(report: Report, constant: Sequence[str]) -> set[str]:
     records = report.records
-    visible = set(_SHOWN)
+    visible = {"target", *SUMMARY, "saved_for_backward_bytes"}
     if len(records) > 1:
         conditions = {name for name, column in DESCRIPTIONS.items() if column.role == "condition"}
         visible |= {*conditions, "input_shape"} - set(constant) - {"kind", "device_name"}
@@ -146,7 +132,7 @@ def _shown_as(name: str, values: Sequence[Any]) -> tuple[str, Callable[[Any], st
         return "", str
     unit = DESCRIPTIONS[name].unit
     typical = statistics.median(abs(value) for value in values if value is not None)
-    steps = _BINARY if unit == "B" else _DECIMAL if name in _COUNTS else ()
+    steps = _BINARY if unit == "B" else _DECIMAL if DESCRIPTIONS[name].show == "count" else ()
     for scale, prefix in steps:
         if typical >= scale:
             return prefix, partial(_scaled, scale)

@@ -107,7 +107,7 @@ def mark(point: Point, x: float, y: float, figures: Mapping[str, str], *, timed:
 
 def is_doubtful(record: Record) -> bool:
     """Whether the latency was judged invalid: it is shown faded, and nothing is concluded from it."""
-    return record.latency_noise == "invalid"
+    return bool(record.latency_noise == "invalid")
 
 
 def panel_notes(points: Iterable[Point]) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from convbench.records import Record
+from convbench.column import columns_of
+from convbench.records import DESCRIPTIONS, Record
+from convbench.report.columns import SUMMARY, shown, written
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 if TYPE_CHECKING:
@@ -72,6 +74,19 @@ def profile_lines(outcome: Outcome, roof: Roofline | None = None) -> list[Line]:
         lines += _memory_lines(results["memory"])
     if "erf" in results:
         lines += _erf_lines(results["erf"])
+    for name in results.keys() - {"params", "cost", "latency", "memory", "erf"}:
+        lines += _lines_of(results[name])
+    return lines
+
+
+def _lines_of(result: Any) -> list[Line]:
+    """The rows of a measure that needs none of its own making: its columns."""
+    kind: Any = type(result)
+    lines = []
+    for place in columns_of(kind).values():
+        column, value = place.column, place.read(result)
+        if value is not None:
+            lines.append((column.title.lower(), f"{written(column, value)} {column.unit}".rstrip(), column.convention))
     return lines
 
 
@@ -177,31 +192,16 @@ def _pixels(value: float | None) -> str:
     return "–" if value is None else f"{significant(value, 3)} px"
 
 
-_COMPARE: tuple[tuple[str, str], ...] = (
-    ("params", "params"),
-    ("macs", "MACs"),
-    ("flops", "FLOPs"),
-    ("latency_ms", "latency"),
-    ("ratio", "ratio to baseline [95%]"),
-    ("verdict", "verdict"),
-    ("peak_bytes", "peak memory"),
-    ("erf_sigma", "ERF σ (px)"),
-    ("erf_agd", "AGD"),
-)
-
-
 def compare_table(records: Sequence[Record]) -> Table:
     """One row a target; columns that nobody filled are left out."""
-    columns = [
-        (name, title) for name, title in _COMPARE if any(getattr(record, name) is not None for record in records)
-    ]
+    columns = [name for name in SUMMARY if any(getattr(record, name) is not None for record in records)]
     troubled = any(record.status != "ok" for record in records)
-    titles = ["target", *(title for _, title in columns), *(["status"] if troubled else [])]
+    titles = ["target", *(DESCRIPTIONS[name].summary for name in columns), *(["status"] if troubled else [])]
     table = Table(*titles, box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
     for record in records:
-        cells = [_compare_cell(name, record) for name, _ in columns]
+        cells = [shown(name, record) for name in columns]
         table.add_row(_label(record, records), *cells, *([record.status] if troubled else []))
     return table
 
@@ -211,25 +211,6 @@ def _label(record: Record, records: Sequence[Record]) -> str:
     if sum(other.target == record.target for other in records) == 1:
         return record.target
     return f"{record.target} {record.options} {record.input_shape}"
-
-
-def _compare_cell(name: str, record: Record) -> str:
-    value: Any = getattr(record, name)
-    if value is None:
-        return "–"
-    about = "~" if record.latency_noise not in (None, "quiet") and name in ("latency_ms", "ratio") else ""
-    formats: dict[str, Callable[[Any], str]] = {
-        "params": count,
-        "macs": count,
-        "flops": count,
-        "latency_ms": lambda v: about + milliseconds(v),
-        "peak_bytes": bytes_,
-        "erf_sigma": significant,
-        "erf_agd": lambda v: f"{v:.3f}",
-        "ratio": lambda v: f"{about}{v:.3f} [{record.ratio_low:.3f}, {record.ratio_high:.3f}]",
-        "verdict": str,
-    }
-    return formats[name](value)
 
 
 def tree_table(cost: Cost, depth: int | None = None) -> Table:

@@ -8,29 +8,25 @@ from typing import Any
 
 from rich.table import Table
 
-from convbench.records import Record
-from convbench.report.units import bytes_, count, milliseconds, significant
+from convbench.records import DESCRIPTIONS, Record
+from convbench.report.columns import SUMMARY, shown
 from convbench.rows import options_of
 
 _CONDITIONS = ("input_shape", "device", "dtype", "memory_format", "mode", "execution", "threads")
-_FIGURES = (
-    ("params", "params", count),
-    ("macs", "MACs", count),
-    ("flops", "FLOPs", count),
-    ("latency_ms", "latency", milliseconds),
-    ("peak_bytes", "peak memory", bytes_),
-    ("erf_sigma", "ERF σ (px)", significant),
-    ("erf_agd", "AGD", significant),
-)
 
 
 def sweep_table(records: Sequence[Record]) -> Table:
     """One row a record. Conditions and options that are the same everywhere are left out; see `common_conditions`."""
     options = _varying_options(records)
     conditions = [name for name in _CONDITIONS if _varies(records, name)]
-    figures = [row for row in _FIGURES if any(getattr(record, row[0]) is not None for record in records)]
+    figures = [name for name in SUMMARY if any(getattr(record, name) is not None for record in records)]
     failed = any(record.status != "ok" for record in records)
-    titles = ["target", *options, *(name.replace("_", " ") for name in conditions), *(title for _, title, _ in figures)]
+    titles = [
+        "target",
+        *options,
+        *(name.replace("_", " ") for name in conditions),
+        *(DESCRIPTIONS[name].summary for name in figures),
+    ]
     table = Table(*titles, *(["status"] if failed else []), box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1 + len(options) + len(conditions) : len(titles)]:
         column.justify = "right"
@@ -38,7 +34,7 @@ def sweep_table(records: Sequence[Record]) -> Table:
         stated = options_of(record.options)
         cells = [record.target, *(_text(stated.get(name)) for name in options)]
         cells += [_text(getattr(record, name)) for name in conditions]
-        cells += [_figure(record, name, form) for name, _, form in figures]
+        cells += [shown(name, record) for name in figures]
         table.add_row(*cells, *([record.status] if failed else []))
     return table
 
@@ -60,12 +56,6 @@ def _varying_options(records: Sequence[Record]) -> list[str]:
         for name, value in options_of(record.options).items():
             seen.setdefault(name, {}).setdefault(record.target, set()).add(json.dumps(value))
     return [name for name, by_target in seen.items() if any(len(values) > 1 for values in by_target.values())]
-
-
-def _figure(record: Record, name: str, form: Any) -> str:
-    value = getattr(record, name)
-    about = "~" if name == "latency_ms" and value is not None and record.latency_noise == "noisy" else ""
-    return "–" if value is None else f"{about}{form(value)}"
 
 
 def _text(value: Any) -> str:
