@@ -17,7 +17,19 @@ BLOCKS = Path(__import__("convblocks").__file__).parent
 
 # What each part may import of the others, at run time and for types alike. A part is a package or, directly
 # below convbench, a module. Read upwards: the parts of a row stand below the row's own.
-LEAVES = {"errors", "text", "reading", "registry", "case", "statistics", "environment", "machine", "source"}
+LEAVES = {
+    "column",
+    "notation",
+    "errors",
+    "text",
+    "reading",
+    "registry",
+    "case",
+    "statistics",
+    "environment",
+    "machine",
+    "source",
+}
 LEAVES |= {"calibration"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
@@ -25,7 +37,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "lazy", "registry", "target", "sweep"},
     "lazy": set(),
     "__main__": {"cli", "workers"},
+    "column": set(),
     "errors": set(),
+    "notation": {"case"},
     "text": set(),
     "registry": {"errors", "reading"},
     "case": {"errors", "reading"},
@@ -35,12 +49,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"errors"},
     "source": {"errors"},
     "environment": {"__init__", "errors", "case", "machine", "source"},
-    "calibration": {"errors", "machine", "records", "measures", "execution", "case"},
+    "calibration": {"errors", "machine", "notation", "measures", "execution", "case"},
     "workers": {"errors", "text"},
     "execution": {"errors", "machine"},
     "target": LEAVES | {"execution"},
-    "measures": BASE | {"target", "records", "lazy", "__init__"},
-    "records": {"__init__", "errors", "case", "measures"},
+    "measures": BASE | {"target", "lazy"},
+    "records": {"__init__", "errors", "case", "column", "notation", "measures"},
     "report": LEAVES | {"__init__", "records", "rows", "measures", "sweep", "check", "plug", "paper", "verify"},
     "paper": MEASURES,
     "plug": MEASURES,

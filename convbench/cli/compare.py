@@ -12,7 +12,6 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
-from convbench.records import record_of
 from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
@@ -53,6 +52,8 @@ def compare(
     cases = [flags.case(name) for name in names]
     measured = carry_out(cases, make_plan(measures, timing, strict=strict), output, index)
     saved = save(output, measured)
+    from convbench.records import record_of
+
     records = [record_of(outcome) for outcome in measured.outcomes]
     out().print(conditions(records[0]))
     print_table(compare_table(records))

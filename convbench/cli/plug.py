@@ -12,7 +12,6 @@ from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import carrying_out, make_plan, progress, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
-from convbench.records import record_of
 from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
@@ -104,6 +103,8 @@ def plug(
     print_table(changes_table(plugged.changes))
     count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
     out().print(f"\n{plugin.name} is in {count}\n")
+    from convbench.records import record_of
+
     records = [record_of(outcome) for outcome in measured.outcomes]
     if len(records) == 2:
         out().print(conditions(records[0]))

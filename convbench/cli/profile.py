@@ -15,7 +15,6 @@ from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
-from convbench.records import record_of
 from convbench.report.io.formats import PICTURES, check_outputs
 
 if TYPE_CHECKING:
@@ -86,6 +85,8 @@ def _print(outcome: Outcome, *, tree: bool, depth: int | None, by_operator: bool
     from convbench.report.tables.memory import peak_modules_table, peak_tensors_table
 
     cost, memory, checks = (outcome.results.get(name) for name in ("cost", "memory", "cross-check"))
+    from convbench.records import record_of
+
     print_heading(outcome.name, conditions(record_of(outcome)))
     tables = [profile_table(outcome, _roof(outcome))]
     tables += [tree_table(cost, depth)] if tree and cost is not None else []

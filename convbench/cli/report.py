@@ -13,7 +13,6 @@ from convbench.cli.console import note, warn
 from convbench.cli.measuring import command
 from convbench.cli.saving import save_contents, save_report
 from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
-from convbench.records import COLUMNS
 from convbench.report.io.files import absolute, shown
 from convbench.report.io.formats import check_outputs
 
@@ -88,6 +87,8 @@ def report(
 
 
 def _columns(text: str | None) -> tuple[str, ...]:
+    from convbench.records import COLUMNS
+
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
     for name in names:
         if name not in COLUMNS:

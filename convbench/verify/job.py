@@ -33,7 +33,7 @@ def prepare(request: Mapping[str, Any], _send: Send) -> Any:
     import torch
 
     from convbench.execution.device import require_device
-    from convbench.records import format_options, format_shapes
+    from convbench.notation import format_options, format_shapes
     from convbench.verify.run import prepare as prepare_trial
     from convbench.verify.run import problem_of
 

@@ -1,16 +1,21 @@
 """Latency: how long one call takes, and whether one target is faster than another."""
 
-from convbench.measures.latency.measure import compare_latency, measure_latency, start_workers
-from convbench.measures.latency.pool import Pool
-from convbench.measures.latency.result import (
-    Control,
-    DeviceLatency,
-    Latency,
-    LatencyComparison,
-    LatencyInterrupted,
-    Ratio,
-)
-from convbench.measures.latency.settings import LatencySettings, Progress
+from typing import TYPE_CHECKING
+
+from convbench.lazy import lazily
+
+if TYPE_CHECKING:
+    from convbench.measures.latency.measure import compare_latency, measure_latency, start_workers
+    from convbench.measures.latency.pool import Pool
+    from convbench.measures.latency.result import (
+        Control,
+        DeviceLatency,
+        Latency,
+        LatencyComparison,
+        LatencyInterrupted,
+        Ratio,
+    )
+    from convbench.measures.latency.settings import LatencySettings, Progress
 
 __all__ = [
     "Control",
@@ -26,3 +31,13 @@ __all__ = [
     "measure_latency",
     "start_workers",
 ]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "measure": "compare_latency measure_latency start_workers",
+        "pool": "Pool",
+        "result": "Control DeviceLatency Latency LatencyComparison LatencyInterrupted Ratio",
+        "settings": "LatencySettings Progress",
+    },
+)

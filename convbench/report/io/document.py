@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convbench.records import Record
-
 if TYPE_CHECKING:
+    from convbench.records import Record
     from convbench.report.io.fields import Field
 
 Row = Mapping[str, Any]
