@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from convbench.case import Case
 from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
-from convbench.records import EXACT, Record
+from convbench.records import EXACT, Record, column_types
 from convbench.rows import options_of
 from convbench.sweep.local import LocalRunner
 from convbench.sweep.store import Store
@@ -115,6 +115,7 @@ class Drift:
 class Found:
     """What a check has found so far.
 
+    unheld: figures of today that no record of the baseline holds, and that are not compared.
     failed: cases whose latency could not be judged, with the reason. left: cases that Ctrl-C kept from being measured.
     now: the records of today.
     """
@@ -123,6 +124,7 @@ class Found:
     drifts: list[Drift] = field(default_factory=list)
     failed: list[tuple[str, str]] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    unheld: list[str] = field(default_factory=list)
     now: list[Record] = field(default_factory=list)
     interrupted: bool = False
 
@@ -173,13 +175,25 @@ def measure_exactly(
     with tempfile.TemporaryDirectory(prefix="convbench-check-") as folder, Store(Path(folder) / "now.jsonl") as store:
         result = carry_out(tasks, store, LocalRunner(timeout_s), tasks, tell)
     now = {entry.key: entry.record for entry in result.entries}
-    done = ((rows[index], task) for index, task in wanted.items() if task.key in now)
+    done = [(rows[index], task) for index, task in wanted.items() if task.key in now]
+    changes = [change for row, task in done for change in compare_exactly(row, now[task.key], task.measures)]
+    unheld = unheld_columns([row.record for row in rows])
     return Found(
-        [change for row, task in done for change in compare_exactly(row, now[task.key], task.measures)],
+        [change for change in changes if change.column not in unheld],
+        unheld=sorted({change.column for change in changes} & unheld),
         left=[rows[index].label for index, task in wanted.items() if task.key not in now],
         now=result.records,
         interrupted=result.interrupted,
     )
+
+
+def unheld_columns(records: Sequence[Record]) -> set[str]:
+    """The exact figures that no record of a baseline holds: an earlier version did not count them.
+
+    A text is left out of these: no uncounted operators is what a baseline may well say.
+    """
+    names = {name for columns in EXACT.values() for name in columns if column_types()[name] is not str}
+    return {name for name in names if all(getattr(record, name) is None for record in records)}
 
 
 def compare_exactly(row: Row, now: Record, measures: Sequence[str]) -> list[Change]:

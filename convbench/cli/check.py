@@ -107,9 +107,11 @@ def check(
                 for device in sorted({physical_device(comparison.row.case.device) for comparison in wanted}):
                     held.enter_context(device_lock(device, note))
                 judged = judge_latencies(wanted, settings, threshold, tell)
-            found = replace(judged, changes=found.changes, now=found.now)
+            found = replace(judged, changes=found.changes, unheld=found.unheld, now=found.now)
     saved = _save(output, found.changes, found.drifts)
     _print(found, sum(1 for row in rows if set(held_measures(row.record)) & set(measures)))
+    if found.unheld:
+        note(f"no record of the baseline holds these figures, so they are not compared: {', '.join(found.unheld)}")
     _tell_versions(records, found.now)
     for label, reason in [*left, *found.failed]:
         warn(f"{label}: latency not checked: {reason}")

@@ -61,6 +61,15 @@ def test_any_figure_that_moves_by_one_either_way_is_a_change(column: str, by: in
     assert compare_exactly(row(), changed, ("params", "cost", "memory")) == [Change(row().label, column, before, now)]
 
 
+def test_a_figure_that_an_earlier_version_did_not_count_is_known_and_uncounted_operators_always_are() -> None:
+    unheld = check.unheld_columns([FULL])
+    assert "saved_for_backward_bytes" in unheld
+    assert not unheld & {"macs", "params", "uncounted"}
+    assert "saved_for_backward_bytes" not in check.unheld_columns(
+        [FULL, dataclasses.replace(FULL, saved_for_backward_bytes=0)]
+    )
+
+
 def test_equal_figures_are_no_change_and_times_do_not_matter() -> None:
     later = dataclasses.replace(FULL, created_at="later", torch_version="9", latency_ms=9.0, arithmetic_intensity=0.1)
     assert compare_exactly(row(), later, ("params", "cost", "memory")) == []
