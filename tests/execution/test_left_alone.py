@@ -18,7 +18,7 @@ from convbench.measures.erf import ErfSettings, measure_erf
 from convbench.measures.latency.timing.calls import make_call
 from convbench.measures.memory import measure_memory
 from convbench.measures.params import measure_params
-from convbench.target.blueprint import Subject, instance_subject
+from convbench.target.blueprint import Subject, instance_blueprint
 from tests.execution.awkward import MAKERS
 from tests.execution.likeness import likeness, surroundings
 
@@ -31,7 +31,7 @@ REFUSED: dict[str, dict[str, str]] = {
 
 
 def subject(module: nn.Module) -> Subject:
-    return instance_subject(module, Case(type(module).__name__, shapes=(SHAPE,), mode="training"))
+    return instance_blueprint(module, Case(type(module).__name__, shapes=(SHAPE,), mode="training")).subject()
 
 
 def params(module: nn.Module) -> object:
