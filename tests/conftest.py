@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import tempfile
 from pathlib import Path
 
@@ -11,6 +12,9 @@ from hypothesis import HealthCheck, settings
 
 # The suite runs one process a core. Two thread pools that share two cores wait for each other, up to 40 times as long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# What a script starts in its background ignores Ctrl-C, and so would the commands that the tests send it to.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # How long an example takes says how busy the machine is, and nothing about the code.
 settings.register_profile("suite", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -77,7 +77,6 @@ def test_ctrl_c_during_timing_saves_the_rest(tmp_path: Path) -> None:
     for line in process.stderr:
         if "process 1" in line:
             break
-    time.sleep(1.0)
     process.send_signal(signal.SIGINT)
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 130, errors

@@ -5,15 +5,17 @@ from __future__ import annotations
 import os
 import re
 import sys
-import time
+from collections.abc import Mapping
+from typing import Any
 from uuid import uuid4
 
 import pytest
-from awkward_jobs import ANSWERS, FAILS
+from awkward_jobs import ANSWERS, FAILS, FOREVER_S
 from marked import alive_under, left_after
 
 from convbench.workers import said
 from convbench.workers.pool import Answer, ask_each
+from convbench.workers.process import Worker
 
 WELL = {"do": "awkward_jobs:well"}
 
@@ -22,15 +24,22 @@ WELL = {"do": "awkward_jobs:well"}
 def answers() -> dict[str, tuple[Answer, Answer]]:
     """What became of each behaviour, and of the good request after it, that was put to the same worker."""
     mark = uuid4().hex
-    hanging = [how for how, (_, status, _) in FAILS.items() if status == "timeout"]
-    others = [how for how in {**FAILS, **ANSWERS} if how not in hanging]
-    found = {}
-    for names, timeout_s in ((others, 60), (hanging, 1.5)):
-        requests = [request for how in names for request in ({"do": "awkward_jobs:run", "how": how}, WELL)]
-        given = list(ask_each(requests, timeout_s=timeout_s, env={"MARK": mark}))
-        found |= dict(zip(names, zip(given[::2], given[1::2], strict=True), strict=True))
+    names = [*FAILS, *ANSWERS]
+    requests = [request for how in names for request in ({"do": "awkward_jobs:run", "how": how}, WELL)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Worker, "run", _patient_with_all_but_what_hangs)
+        given = list(ask_each(requests, env={"MARK": mark}))
     assert alive_under(mark) == []
-    return found
+    return dict(zip(names, zip(given[::2], given[1::2], strict=True), strict=True))
+
+
+_run = Worker.run
+
+
+def _patient_with_all_but_what_hangs(worker: Worker, request: Mapping[str, Any], **limits: Any) -> Any:
+    """A hang is one after any time; what does not hang may take as long as a busy machine makes it."""
+    hangs = FAILS.get(request.get("how", ""), (None, "", ""))[1] == "timeout"
+    return _run(worker, request, **{**limits, "timeout_s": 1.5 if hangs else 300})
 
 
 @pytest.mark.parametrize("how", FAILS)
@@ -95,11 +104,10 @@ def test_what_is_printed_is_shown_in_bounds_and_as_text(
 
 
 def test_a_death_is_known_at_once_though_a_child_holds_the_pipe() -> None:
-    began = time.monotonic()
     requests = [{"do": "awkward_jobs:run", "how": "dies_while_a_child_holds_the_pipe"}]
-    (answer,) = ask_each(requests, timeout_s=100)
+    (answer,) = ask_each(requests, timeout_s=FOREVER_S / 3)
     assert answer.failure is not None
-    assert time.monotonic() - began < 50
+    assert answer.failure.status == "error"  # not a timeout, and the child sleeps on for longer
 
 
 def test_a_deadline_holds_though_messages_flow() -> None:

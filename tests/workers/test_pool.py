@@ -36,10 +36,9 @@ def test_one_worker_answers_until_it_dies_and_is_then_replaced() -> None:
 
 
 def test_a_hang_is_one_timeout() -> None:
-    answers = list(ask_each([{"do": "worker_jobs:hang"}, {"do": "worker_jobs:echo", "say": ""}], timeout_s=2))
-    assert answers[0].failure is not None
-    assert answers[0].failure.status == "timeout"
-    assert answers[1].failure is None
+    (answer,) = ask_each([{"do": "worker_jobs:hang"}], timeout_s=0.5)
+    assert answer.failure is not None
+    assert answer.failure.status == "timeout"
 
 
 def test_a_reason_is_brief_and_printable() -> None:

@@ -14,9 +14,11 @@ import pytest
 
 from convbench import errors
 from convbench.workers.environment import timing_environment
+from convbench.workers.mailbox import Mailbox
 from convbench.workers.process import Worker, WorkerCrash, WorkerTimeout, run_in_worker
 
 HERE = Path(__file__).parent
+_take = Mailbox.take
 
 
 @pytest.fixture(autouse=True)
@@ -64,15 +66,28 @@ def test_a_file_in_the_working_directory_shadows_nothing(tmp_path: Path, monkeyp
     assert run_in_worker({"do": "worker_jobs:echo", "say": "unharmed"})["said"] == "unharmed"
 
 
-def test_a_hanging_worker_is_killed_with_its_children() -> None:
+def test_a_hanging_worker_is_killed_with_its_children(monkeypatch: pytest.MonkeyPatch) -> None:
     heard: list[Mapping[str, Any]] = []
-    with pytest.raises(WorkerTimeout, match=r"1\.5 s"):
-        run_in_worker({"do": "worker_jobs:hang"}, timeout_s=1.5, on_message=heard.append)
-    assert gone_within(heard[0]["child"], 5)
+
+    def take(mailbox: Mailbox, limit_s: float | None = None) -> bytes | None:
+        return _take(mailbox, limit_s if heard else 300)
+
+    monkeypatch.setattr(Mailbox, "take", take)
+    with pytest.raises(WorkerTimeout, match=r"0\.1 s"):
+        run_in_worker({"do": "worker_jobs:hang"}, timeout_s=0.1, on_message=heard.append)
+    assert gone_within(heard[0]["child"], 60)
 
 
-def test_the_limit_is_on_silence_not_on_the_whole() -> None:
-    assert run_in_worker({"do": "worker_jobs:slow_but_alive"}, timeout_s=1.5) == "done"
+def test_the_limit_is_on_silence_not_on_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    limits: list[float | None] = []
+
+    def take(mailbox: Mailbox, limit_s: float | None = None) -> bytes | None:
+        limits.append(limit_s)
+        return _take(mailbox, 300)
+
+    monkeypatch.setattr(Mailbox, "take", take)
+    run_in_worker({"do": "worker_jobs:echo", "say": "", "messages": 4}, timeout_s=1.5)
+    assert limits[-5:] == [1.5] * 5
 
 
 @pytest.mark.parametrize(
