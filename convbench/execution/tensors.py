@@ -86,9 +86,10 @@ class FakeTensors(MetaTensors):
         self._mode = mode
 
     def copy(self, tensor: Tensor) -> Tensor:
-        from torch._subclasses.fake_tensor import FakeTensor
+        from torch._subclasses.fake_tensor import FakeTensor, unset_fake_temporarily
 
-        shape = super().copy(tensor)
+        with unset_fake_temporarily():  # torch 2.6 wraps no shape that is a fake tensor already
+            shape = super().copy(tensor)
         return FakeTensor(self._mode, shape, torch.device("cpu") if tensor.is_meta else tensor.device)
 
 
