@@ -1,4 +1,7 @@
-"""What this machine can do and how small a difference it can show, measured once and kept. Imports no torch to read."""
+"""What this machine can do and how small a difference it can show, as it is kept. Imports no torch.
+
+`convbench.measures.calibrate` measures it.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,14 @@ import json
 import os
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from convbench.errors import OutputError
-from convbench.machine import machine, throttle_count
-from convbench.notation import timestamp
-
-if TYPE_CHECKING:
-    from convbench.measures.noise import NoiseFloor
-    from convbench.measures.peaks import Peaks
-
-Progress = Callable[[str], None]
-MeasurePeaks = Callable[[str, int], "Peaks"]
-MeasureNoise = Callable[[str, int, Progress], "tuple[NoiseFloor, ...]"]
+from convbench.machine import machine
 
 _SCHEMA = 1
 
@@ -90,60 +84,10 @@ class Calibration:
         return cls(**{**fields, "noise": tuple(fields["noise"])})
 
 
-def calibrate(
-    device: str = "cpu",
-    threads: int = 1,
-    *,
-    progress: Progress = lambda _: None,
-    peaks: MeasurePeaks | None = None,
-    noise: MeasureNoise | None = None,
-    keep: bool = True,
-) -> Calibration:
-    """Measure peaks, clock and noise floor of ``device`` with ``threads`` threads, and keep them for this machine.
-
-    peaks, noise: how they are measured; by `measure_peaks` and `measure_noise` unless given.
-    keep: write the result where `load_calibration` finds it.
-    Raises UsageError for a device that is not there or more threads than idle cores, MeasurementError where nothing
-    could be timed, OutputError where the result cannot be kept.
-    """
-    import psutil
-
-    from convbench.execution.device import device_name, require_device
-    from convbench.measures.noise import measure_noise
-    from convbench.measures.peaks import measure_peaks
-
-    require_device(device)
-    if keep:
-        _require_writable(calibration_file(device, threads))
-    load, throttles, found = psutil.getloadavg()[0], throttle_count(), machine()
-    progress("comparing a block with itself")
-    floors = (noise or measure_noise)(device, threads, progress)
-    progress("multiplying large matrices and copying large arrays")
-    most = (peaks or measure_peaks)(device, threads)
-    after = throttle_count()
-    calibration = Calibration(
-        machine=found.fingerprint,
-        device=device,
-        device_name=device_name(device),
-        threads=threads,
-        torch_version=version("torch"),
-        created_at=timestamp(),
-        **asdict(most),
-        load_1m=round(load, 2),
-        governor=found.governor,
-        turbo=found.turbo,
-        throttles=None if throttles is None or after is None else after - throttles,
-        noise=tuple(asdict(floor) for floor in floors),
-    )
-    if keep:
-        _write(calibration_file(device, threads), calibration)
-    return calibration
-
-
 def load_calibration(device: str = "cpu", threads: int = 1, device_name: str | None = None) -> Calibration | None:
     """What `calibrate` kept for this machine, device, number of threads and version of torch; None where there is none.
 
-    device_name: of an accelerator; torch is asked for it unless given.
+    device_name: of an accelerator, what the hardware calls itself.
     A figure of other hardware, or of another torch, is none of this machine's.
     """
     try:
@@ -154,13 +98,35 @@ def load_calibration(device: str = "cpu", threads: int = 1, device_name: str | N
     return calibration if calibration is not None and calibration.torch_version == version("torch") else None
 
 
-def calibration_file(device: str = "cpu", threads: int = 1, name: str | None = None) -> Path:
+def keep_calibration(calibration: Calibration) -> Path:
+    """Write it where `load_calibration` finds it, and give the file. Raises OutputError."""
+    path = calibration_file(calibration.device, calibration.threads, calibration.device_name)
+    temporary = path.with_suffix(f".{os.getpid()}.tmp")
+    try:
+        temporary.write_text(json.dumps(calibration.to_json(), indent=1), encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _not_kept(path, error) from error
+    return path
+
+
+def require_place(device: str, threads: int, device_name: str) -> None:
+    """Raise OutputError, before anything is measured, where the calibration could not be kept."""
+    path = calibration_file(device, threads, device_name)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_kept(path, error) from error
+    if not os.access(path.parent, os.W_OK):
+        raise _not_kept(path, PermissionError(13, "permission denied"))
+
+
+def calibration_file(device: str = "cpu", threads: int = 1, device_name: str | None = None) -> Path:
     """Where the calibration of this machine is kept."""
     parts = [machine().fingerprint, device.replace(":", "-"), f"{threads}-threads"]
     if device != "cpu":
-        from convbench.execution.device import device_name
-
-        parts.append("".join(letter if letter.isalnum() else "-" for letter in name or device_name(device)))
+        parts.append("".join(letter if letter.isalnum() else "-" for letter in device_name or ""))
     return cache_folder() / "calibrations" / f"{'_'.join(parts)}.json"
 
 
@@ -174,26 +140,6 @@ def cache_folder() -> Path:
     if sys.platform == "win32":
         return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "convbench" / "Cache"
     return Path.home() / ".cache" / "convbench"
-
-
-def _require_writable(path: Path) -> None:
-    """Find out before measuring."""
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise _not_kept(path, error) from error
-    if not os.access(path.parent, os.W_OK):
-        raise _not_kept(path, PermissionError(13, "permission denied"))
-
-
-def _write(path: Path, calibration: Calibration) -> None:
-    temporary = path.with_suffix(f".{os.getpid()}.tmp")
-    try:
-        temporary.write_text(json.dumps(calibration.to_json(), indent=1), encoding="utf-8")
-        temporary.replace(path)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise _not_kept(path, error) from error
 
 
 def _not_kept(path: Path, error: OSError) -> OutputError:

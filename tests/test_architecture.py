@@ -49,7 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "machine": {"errors"},
     "source": {"errors"},
     "environment": {"__init__", "errors", "case", "machine", "source"},
-    "calibration": {"errors", "machine", "notation", "measures", "execution", "case"},
+    "calibration": {"errors", "machine"},
     "workers": {"errors", "text"},
     "execution": {"errors", "machine"},
     "target": LEAVES | {"execution"},

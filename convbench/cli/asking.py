@@ -13,6 +13,7 @@ from convbench.cli.console import warn
 from convbench.cli.measuring import command, progress
 from convbench.cli.saving import save_report
 from convbench.errors import ConvbenchError, MeasurementError, UsageError
+from convbench.measures.table import DEFAULT_TIMEOUT_S
 from convbench.registry import resolve
 from convbench.target.packed import Packed
 from convbench.workers.pool import Answer, Asker, Failure
@@ -20,27 +21,32 @@ from convbench.workers.pool import Answer, Asker, Failure
 if TYPE_CHECKING:
     from convbench.environment import Moment
 
-PATIENCE_S = 300.0
-"""Seconds without a sign of life after which a target is stopped, unless told otherwise."""
-
 _NEEDED = "convbench.target.blueprint:blueprint"  # brings torch in, whose import is no part of a target's time
 
 Ask = Callable[[Mapping[str, Any]], Answer]
 Tell = Callable[[str], None]
 
 
+def seconds_of(timeout_s: float | None) -> float:
+    """The longest silence of a worker. Raises UsageError for a wrong timeout."""
+    if timeout_s is None:
+        return DEFAULT_TIMEOUT_S
+    if not timeout_s > 0:
+        raise UsageError(f"--timeout must be positive, got {timeout_s}")
+    return timeout_s
+
+
 @contextmanager
 def asking(timeout_s: float | None) -> Iterator[tuple[Ask, Tell]]:
     """A function that asks workers, and one that shows what is being done. Raises UsageError for a wrong timeout."""
-    if timeout_s is not None and not timeout_s > 0:
-        raise UsageError(f"--timeout must be positive, got {timeout_s}")
+    patience = seconds_of(timeout_s)
     with progress() as tell:
 
         def hear(message: Mapping[str, Any]) -> None:
             if "progress" in message:
                 tell(str(message["progress"]))
 
-        with Asker(timeout_s=timeout_s or PATIENCE_S, on_message=hear, prepare=_NEEDED) as ask:
+        with Asker(timeout_s=patience, on_message=hear, prepare=_NEEDED) as ask:
             yield ask, tell
 
 

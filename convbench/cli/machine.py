@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.asking import asking, value_of
+from convbench.cli.asking import asking, seconds_of, value_of
 from convbench.cli.console import note, out, print_table, warn
-from convbench.cli.measuring import measuring
-from convbench.cli.options import Device, Threads
+from convbench.cli.measuring import progress
+from convbench.cli.options import Device, Threads, Timeout
 
 if TYPE_CHECKING:
     from convbench.calibration import Calibration
@@ -67,23 +67,26 @@ Examples:
 def calibrate(
     device: Device = "cpu",
     threads: Threads = 1,
+    timeout: Timeout = None,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON object.")] = False,
 ) -> None:
     """Measure this machine's noise floor, peak FLOP/s and bandwidth, and keep them for profile and compare.
 
     Take a minute in which nothing else runs: what disturbs the calibration is said, not corrected.
     """
-    from convbench import calibration as kept
+    from convbench.calibration import calibration_file
+    from convbench.measures.calibrate import calibrate as measure
 
-    with measuring(device, {"latency"}) as tell:
-        found = kept.calibrate(device, threads, progress=lambda state: tell(str(state)))
+    patience = seconds_of(timeout)
+    with progress() as tell:
+        found = measure(device, threads, progress=tell, note=note, timeout_s=patience)
     if as_json:
         typer.echo(json.dumps(found.to_json(), indent=2, ensure_ascii=False))
     else:
         _print_calibration(found)
     for message in found.notes:
         warn(message)
-    note(f"kept in {kept.calibration_file(device, threads)}")
+    note(f"kept in {calibration_file(device, threads, found.device_name)}")
 
 
 def _print_calibration(found: Calibration) -> None:

@@ -1,21 +1,21 @@
-"""How small a difference this machine can show: a block compared with itself, by the protocol of every comparison."""
+"""How small a difference this machine can show: a block compared with itself, as everything is compared. No torch."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
-
-from torch import Tensor, nn
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.measures.latency import LatencyComparison, compare_latency
+from convbench.measures.latency import LatencyComparison, LatencySettings, compare_latency
 from convbench.notation import format_shapes
 
 Compare = Callable[..., LatencyComparison]
 
+_BLOCK = "convbench.measures.noise_block:DepthwisePointwise"
 SIZES = (8, 56)  # a block whose tensors stay in the inner caches, and one of usual size
 
 
@@ -38,31 +38,21 @@ class NoiseFloor:
     smallest_difference: float
 
 
-class DepthwisePointwise(nn.Module):
-    """Depthwise 7×7, then 1×1 conv: (N, C, H, W) → (N, C, H, W)."""
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.depthwise = nn.Conv2d(dim, dim, 7, padding=3, groups=dim)
-        self.pointwise = nn.Conv2d(dim, dim, 1)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """x: (N, C, H, W)."""
-        return self.pointwise(self.depthwise(x))  # type: ignore[no-any-return]
-
-
 def measure_noise(
     device: str = "cpu",
     threads: int = 1,
     progress: Callable[[Any], None] | None = None,
     sizes: Sequence[int] = SIZES,
     compare: Compare = compare_latency,
+    timeout_s: float | None = None,
 ) -> tuple[NoiseFloor, ...]:
-    """The noise floor at each of ``sizes``. Raises MeasurementError where the block could not be timed."""
+    """The noise floor at each of ``sizes``. Raises MeasurementError where the block could not be timed.
+
+    timeout_s: seconds without a sign of life after which a measuring process is stopped.
+    """
+    if timeout_s is not None:
+        compare = partial(compare, settings=LatencySettings(timeout_s=timeout_s))
     return tuple(_floor(Case(_BLOCK, size=size, device=device, threads=threads), progress, compare) for size in sizes)
-
-
-_BLOCK = f"{DepthwisePointwise.__module__}:{DepthwisePointwise.__qualname__}"
 
 
 def _floor(case: Case, progress: Callable[[Any], None] | None, compare: Compare) -> NoiseFloor:

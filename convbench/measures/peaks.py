@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -17,10 +16,9 @@ import torch
 from torch import Tensor
 
 from convbench.case import DTYPES
-from convbench.execution.device import torch_dtype
+from convbench.execution.device import device_name, require_device, torch_dtype
 from convbench.machine import machine
-from convbench.workers.environment import timing_environment
-from convbench.workers.process import run_in_worker
+from convbench.workers.worker import Send
 
 _FIRST_SIDE, _LAST_SIDE, _LAST_SIDE_ON_ACCELERATORS = 256, 4096, 16384
 _LONG_ENOUGH_S = 0.05
@@ -30,32 +28,21 @@ _CACHES = 4  # times the last cache: then little of a copy is served from it
 _READINGS = 10_000
 
 
-@dataclass(frozen=True, slots=True)
-class Peaks:
-    """flops_per_s: by dtype; one that the device cannot multiply is missing. bytes_per_s: read and written together.
-
-    copy_bytes: size of the array that was copied. timer_resolution_ns: shortest step of the clock that times calls;
-    timer_cost_ns: time that reading it takes.
-    """
-
-    flops_per_s: Mapping[str, float]
-    bytes_per_s: float
-    copy_bytes: int
-    timer_resolution_ns: int
-    timer_cost_ns: float
+def name_of(request: Mapping[str, Any], _send: Send) -> str:
+    """The worker's job: what the hardware of ``device`` calls itself. Raises DeviceError where it is not there."""
+    require_device(request["device"])
+    return device_name(request["device"])
 
 
-def measure_peaks(device: str = "cpu", threads: int = 1, seconds: float = 1.0) -> Peaks:
-    """Peaks of ``device``, with ``threads`` threads on the CPU; ``seconds`` for each dtype and for the copy."""
-    request = {"do": "convbench.measures.peaks:run", "device": device, "threads": threads, "seconds": seconds}
-    return Peaks(**run_in_worker(request, env=timing_environment(threads)))
-
-
-def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) -> dict[str, Any]:
-    """The worker's job: the fields of `Peaks`."""
+def run(request: Mapping[str, Any], send: Send) -> dict[str, Any]:
+    """The worker's job: the fields of `convbench.measures.calibrate.Peaks`."""
     torch.set_num_threads(request["threads"])
     device, seconds = torch.device(request["device"]), request["seconds"]
-    flops = {name: peak_flops(torch_dtype(name), device, seconds) for name in DTYPES}
+    flops: dict[str, float | None] = {}
+    for name in DTYPES:
+        send({"doing": name})
+        flops[name] = peak_flops(torch_dtype(name), device, seconds)
+    send({"doing": "copy"})
     resolution, cost = timer()
     size = copy_size(machine().caches)
     return {

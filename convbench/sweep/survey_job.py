@@ -12,7 +12,7 @@ import torch  # noqa: TID253
 from convbench.calibration import load_calibration
 from convbench.case import Case
 from convbench.errors import DeviceError, UsageError
-from convbench.execution.device import require_device, torch_dtype
+from convbench.execution.device import device_name, require_device, torch_dtype
 from convbench.measures.job import identity_of, take
 from convbench.measures.latency.settings import PROFILE
 from convbench.measures.outcome import Outcome
@@ -70,7 +70,7 @@ def _call_s(case: Case, record: Record) -> float | None:
 @cache
 def _peaks(device: str, threads: int, dtype: str) -> tuple[float, float] | None:
     """Operations and bytes a second: those of `convbench calibrate`, or on the CPU those of a moment's trial."""
-    kept = load_calibration(device, threads) if _present(device) else None
+    kept = load_calibration(device, threads, device_name(device)) if _present(device) else None
     if kept is not None:
         rate = kept.flops_per_s.get(dtype)
         return None if rate is None else (rate, kept.bytes_per_s)

@@ -15,11 +15,14 @@ import pytest
 import torch
 
 from convbench import calibration as calibrations
-from convbench.calibration import Calibration, cache_folder, calibrate, calibration_file, load_calibration
+from convbench.calibration import Calibration, cache_folder, calibration_file, load_calibration
 from convbench.errors import DeviceError, MeasurementError, OutputError
+from convbench.measures import calibrate as calibrating
 from convbench.measures import peaks as peak_measures
-from convbench.measures.noise import DepthwisePointwise, NoiseFloor, measure_noise
-from convbench.measures.peaks import Peaks, copy_bandwidth, copy_size, measure_peaks, peak_flops, timer
+from convbench.measures.calibrate import Peaks, calibrate, measure_peaks
+from convbench.measures.noise import NoiseFloor, measure_noise
+from convbench.measures.noise_block import DepthwisePointwise
+from convbench.measures.peaks import copy_bandwidth, copy_size, peak_flops, timer
 from convbench.workers.worker import find_job
 
 CPU = torch.device("cpu")
@@ -29,6 +32,16 @@ CPU = torch.device("cpu")
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path
+
+
+@pytest.fixture(autouse=True)
+def no_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ask in this process what the device is called."""
+
+    def ask(request: dict[str, Any]) -> Any:
+        return find_job(request["do"])(request, lambda _: None)
+
+    monkeypatch.setattr(calibrating, "run_in_worker", ask)
 
 
 def fake_peaks(device: str, threads: int) -> Peaks:
@@ -188,11 +201,11 @@ def test_the_worker_measures_every_dtype_that_the_device_can_multiply(monkeypatc
     monkeypatch.setattr(peak_measures, "_LAST_SIDE", 512)
     monkeypatch.setattr(peak_measures, "copy_size", lambda _: 2**22)
 
-    def in_this_process(request: dict[str, Any], env: dict[str, str]) -> Any:
+    def in_this_process(request: dict[str, Any], env: dict[str, str], timeout_s: float | None) -> Any:
         assert env["OMP_NUM_THREADS"] == "1"
         return json.loads(json.dumps(find_job(request["do"])(json.loads(json.dumps(request)), lambda _: None)))
 
-    monkeypatch.setattr(peak_measures, "run_in_worker", in_this_process)
+    monkeypatch.setattr(calibrating, "run_in_worker", in_this_process)
     found = measure_peaks(seconds=0.01)
     assert found.flops_per_s["float32"] > 1e8
     assert found.flops_per_s["float64"] > 1e8

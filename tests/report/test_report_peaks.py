@@ -43,7 +43,7 @@ PEAKS = {
 @pytest.fixture(autouse=True)
 def calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     known = {("cpu", 1): MADE_UP}
-    monkeypatch.setattr(peaks, "load_calibration", lambda device, threads: known.get((device, threads)))
+    monkeypatch.setattr(peaks, "load_calibration", lambda device, threads, _name: known.get((device, threads)))
 
 
 @pytest.mark.parametrize("suffix", [".json", ".parquet"])

@@ -52,7 +52,7 @@ def with_calibrations(report: Report) -> Report:
         return replace(report, sources=tuple(map(with_calibrations, report.sources)))
     if not _is_here(report.environment):
         return report
-    uses = dict.fromkeys((record.device or "cpu", record.threads or 1) for record in report.records)
+    uses = dict.fromkeys((record.device or "cpu", record.threads or 1, record.device_name) for record in report.records)
     found = [load_calibration(*use) for use in uses]
     rows = [calibration.to_json() for calibration in found if calibration is not None]
     return replace(report, environment={**report.environment, _KEY: rows}) if rows else report
