@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
-from convbench.cli.measuring import carrying_out, make_plan, progress, save, tell_problems
+from convbench.cli.measuring import carrying_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.errors import UsageError
+from convbench.registry import resolve
 from convbench.report.io.formats import check_outputs
+
+if TYPE_CHECKING:
+    from convbench.measures.carry_out import Measurer
+    from convbench.measures.outcome import Outcome
+    from convbench.plug.change import LayerChange
 
 _EXAMPLES = """\b
 Examples:
@@ -82,8 +88,8 @@ def plug(
     """
     from convbench.case import parse_options
     from convbench.measures.table import check_measures
-    from convbench.plug import load_block
-    from convbench.plug.measure import compare_with_host, plug_into
+    from convbench.plug.measure import compare_with_host
+    from convbench.records import record_of
     from convbench.report.tables.case import conditions
     from convbench.report.tables.plug import changes_rows, changes_table, plug_table
 
@@ -92,19 +98,21 @@ def plug(
         raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
     default = ["params", "cost", "memory"] + (["latency"] if flags.device != "meta" else [])
     measures = check_measures(measure or default, flags.device)
-    plugin = load_block(block, parse_options(flags.option or ()))
+    options = parse_options(flags.option or ())
     case = replace(flags, option=host_option).case(into)
     plan = make_plan(measures, timing)
-    with progress() as tell:
-        tell(f"{into}: plugging in {plugin.name}")
-        plugged = plug_into(case, plugin, where or "3x3", after or ())
-    measured = carrying_out(lambda measurer: compare_with_host(case, plugin, plugged, plan, measurer), output)
-    saved = save(output, measured, {"layers": changes_rows(plugged.changes)})
-    print_table(changes_table(plugged.changes))
-    count = f"{len(plugged.changed)} of {len(plugged.changes)} layers"
-    out().print(f"\n{plugin.name} is in {count}\n")
-    from convbench.records import record_of
+    name, places = resolve(block).name, where or "3x3"
+    resolve(into)
+    changes: list[LayerChange] = []
 
+    def measure_both(measurer: Measurer) -> list[Outcome]:
+        return compare_with_host(case, block, options, places, after or (), plan, measurer, note, changes.extend)
+
+    measured = carrying_out(measure_both, output)
+    saved = save(output, measured, {"layers": changes_rows(changes)} if changes else None)
+    if changes:
+        print_table(changes_table(changes))
+        out().print(f"\n{name} is in {sum(change.changed for change in changes)} of {len(changes)} layers\n")
     records = [record_of(outcome) for outcome in measured.outcomes]
     if len(records) == 2:
         out().print(conditions(records[0]))

@@ -2,9 +2,24 @@
 
 from __future__ import annotations
 
-from convbench.plug.block import Block, load_block
-from convbench.plug.change import LayerChange, Plugged
-from convbench.plug.insert import insert_after
-from convbench.plug.replace import replace_convs
+from typing import TYPE_CHECKING
+
+from convbench.lazy import lazily
+
+if TYPE_CHECKING:
+    from convbench.plug.block import Block, load_block
+    from convbench.plug.change import LayerChange, Plugged
+    from convbench.plug.insert import insert_after
+    from convbench.plug.replace import replace_convs
 
 __all__ = ["Block", "LayerChange", "Plugged", "insert_after", "load_block", "replace_convs"]
+
+__getattr__ = lazily(
+    __name__,
+    {
+        "block": "Block load_block",
+        "change": "LayerChange Plugged",
+        "insert": "insert_after",
+        "replace": "replace_convs",
+    },
+)

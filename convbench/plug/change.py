@@ -1,10 +1,15 @@
-"""What was changed in a host, layer by layer, and why the rest was not."""
+"""What was changed in a host, layer by layer, and why the rest was not. Imports no torch."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from convbench.registry import Kind
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Shape = tuple[int, ...]
 
@@ -52,3 +57,18 @@ class Plugged:
     def skipped(self) -> tuple[LayerChange, ...]:
         """The layers that stayed as they are."""
         return tuple(change for change in self.changes if not change.changed)
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A plugged host in a file, for measuring processes.
+
+    host, kind, options: of the host as it was; block: the block's name. packed: the plugged host, as `Packed` says it.
+    """
+
+    host: str
+    kind: Kind
+    options: Mapping[str, Any]
+    block: str
+    packed: Mapping[str, Any]
+    changes: tuple[LayerChange, ...]

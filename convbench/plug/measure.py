@@ -1,103 +1,75 @@
-"""Measuring a host against itself with a block in it."""
+"""Measuring a host against itself with a block in it: plugged in and measured in workers. Imports no torch."""
 
 from __future__ import annotations
 
-import sys
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
-from types import ModuleType
-
-import cloudpickle
+from typing import Any
 
 from convbench.case import Case
-from convbench.execution.device import require_device
-from convbench.execution.guard import seeded
+from convbench.errors import UsageError
 from convbench.measures.carry_out import Interrupted, Measurer
 from convbench.measures.outcome import Outcome
 from convbench.measures.table import Plan
-from convbench.plug.block import Block
-from convbench.plug.change import Plugged
-from convbench.plug.insert import insert_after
-from convbench.plug.replace import replace_convs
+from convbench.plug.change import LayerChange, Prepared
 from convbench.registry import resolve
-from convbench.target.blueprint import Blueprint, blueprint
-from convbench.target.packed import pack_instance
+from convbench.target.packed import Packed
+from convbench.workers.codec import decode
+from convbench.workers.pool import Asker, Failure
 
 
-def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plugged:
-    """The host of ``case`` with the block in its convs' place that match ``where``, or after the stages ``after``.
-
-    In eval mode on the case's device; equal seeds give equal modules. Raises UsageError.
-    """
-    require_device(case.device)
-    design = blueprint(case)
-    host, args = design.module().eval(), design.args()
-    with seeded(case.seed, case.device):
-        return insert_after(host, args, block, after) if after else replace_convs(host, args, block, where)
-
-
-def compare_with_host(case: Case, block: Block, plugged: Plugged, plan: Plan, measurer: Measurer) -> list[Outcome]:
+def compare_with_host(
+    case: Case,
+    block: str,
+    options: Mapping[str, Any],
+    where: str,
+    after: Sequence[str],
+    plan: Plan,
+    measurer: Measurer,
+    note: Callable[[str], None] = lambda _: None,
+    found: Callable[[Sequence[LayerChange]], None] = lambda _: None,
+) -> list[Outcome]:
     """The outcomes of the host and of the plugged host, timed in the same rounds; the host is the baseline.
 
+    block, options: the block's reference and what the user gave it. found: gets the
+    layers that were asked for, once the block is in. note: gets a line if the device has to be waited for.
+    A host or block that ends its process is a plugged host with that problem.
     Raises UsageError, and Interrupted with what was complete.
     """
-    design = blueprint(case)
-    with tempfile.TemporaryDirectory(prefix="convbench-") as folder, _taken_along(case.target, block.reference):
-        packed = pack_instance(plugged.module, _plugged_case(case, design), Path(folder))
+    with tempfile.TemporaryDirectory(prefix="convbench-") as folder:
+        request = {"do": "convbench.plug.job:run", "case": case.to_json(), "block": block, "options": dict(options)}
+        with Asker(timeout_s=plan.timeout_s) as ask:
+            answer = ask({**request, "where": where, "after": list(after), "folder": folder})
+        if answer.failure is not None:
+            lost = _lost(case, f"{resolve(case.target).name}+{resolve(block).name}", answer.failure)
+            return [*measurer.carry_out([case], plan, note=note), lost]
+        plugged = decode(Prepared, answer.value)
+        found(plugged.changes)
         outcomes: list[Outcome] = []
         try:
-            outcomes = measurer.carry_out([case, packed], plan)
+            outcomes = measurer.carry_out([case, Packed.from_json(plugged.packed)], plan, note=note)
         except Interrupted as stop:
             outcomes = stop.outcomes
             raise
         finally:
             for outcome in outcomes[1:]:
-                _name(outcome, design, block)
+                _name(outcome, plugged)
     return outcomes
 
 
-def _plugged_case(case: Case, design: Blueprint) -> Case:
-    """The host's conditions for the plugged module, which has the host's options and weights in it already."""
-    return replace(
-        case,
-        dim=None,
-        options=(),
-        weights=None,
-        pretrained=False,
-        transforms=(),
-        shapes=design.shapes(),
-        batch=1,
-        size=None,
-        input_grad=design.kind == "block" if case.input_grad is None else case.input_grad,
-    )
+def _lost(case: Case, name: str, failure: Failure) -> Outcome:
+    """Of a plugged host that could not be made. Raises UsageError where what was asked for is wrong."""
+    if failure.refused:
+        raise UsageError(failure.reason)
+    outcome = Outcome(replace(case, target=name))
+    outcome.blame(failure.status, f"plugging in: {failure.reason}")
+    return outcome
 
 
-def _name(outcome: Outcome, design: Blueprint, block: Block) -> None:
+def _name(outcome: Outcome, plugged: Prepared) -> None:
     """Say in the record what the plugged module is."""
-    name = f"{design.name}+{block.name}"
+    name = f"{plugged.host}+{plugged.block}"
     outcome.case = replace(outcome.case, target=name)
     if outcome.identity is not None:
-        options = {**design.options, "plugged": {block.name: dict(block.options)}}
-        outcome.identity = replace(outcome.identity, name=name, kind=design.kind, options=options)
-
-
-@contextmanager
-def _taken_along(*references: str) -> Iterator[None]:
-    """Pickle the classes of users' files by value: no measuring process could import them by name."""
-    folders = {Path(r.location).resolve().parent for r in map(resolve, references) if r.scheme == "file"}
-    modules = [m for m in list(sys.modules.values()) if _folder(m) in folders and m.__name__ != "__main__"]
-    for module in modules:
-        cloudpickle.register_pickle_by_value(module)
-    try:
-        yield
-    finally:
-        for module in modules:
-            cloudpickle.unregister_pickle_by_value(module)
-
-
-def _folder(module: ModuleType) -> Path | None:
-    file = getattr(module, "__file__", None)
-    return Path(file).resolve().parent if file else None
+        outcome.identity = replace(outcome.identity, name=name, kind=plugged.kind, options=plugged.options)

@@ -29,6 +29,16 @@ class Plain(nn.Module):
     def misbehave(self):
         os.write(1, b"called by the target")
 
+class Net(nn.Module):
+    def __init__(self, num_classes: int = 3) -> None:
+        super().__init__()
+        print("built by the target")
+        self.first = nn.Conv2d(3, 4, 3, padding=1)
+        self.second = nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x):
+        return self.second(self.first(x))
+
 class Exits(Plain):
     def misbehave(self):
         sys.exit(0)
@@ -66,6 +76,7 @@ def awkward(tmp_path: Path) -> Path:
         ("erf", "measure", "awkward.py:Plain", *QUICK, "-o", "fields.json"),
         ("verify", "awkward.py:Plain", *SMALL, "--check", "forward", "-o", "checks.csv"),
         ("show", "awkward.py:Plain"),
+        ("plug", "awkward.py:Plain", "--into", "awkward.py:Net", "--size", "8", "--measure", "params"),
         ("env", "--json"),
         ("paper", "uniconvnet_p0", "-o", "paper.csv"),
     ],
@@ -140,6 +151,17 @@ def test_a_target_that_ends_while_it_is_built_is_told_and_the_others_go_on(
         rows = list(csv.DictReader(file))
     assert [row["status"] for row in rows] == ["fail", "fail", "pass"]
     assert "exit code 0" in rows[1]["reason"]
+
+
+def test_a_block_that_ends_the_process_is_a_plugged_host_that_failed(cli: Cli, awkward: Path, tmp_path: Path) -> None:
+    arguments = ("--into", "awkward.py:Net", "--size", "8", "--measure", "params", "-o", "plug.csv")
+    result = cli("plug", "awkward.py:Leaves", *arguments)
+    assert result.code == 3
+    with (tmp_path / "plug.csv").open() as file:
+        host, plugged = csv.DictReader(file)
+    assert (host["status"], host["params"]) == ("ok", str(3 * 4 * 9 + 4 + 4 * 4 * 9 + 4))
+    assert (plugged["target"], plugged["status"]) == ("Net+Leaves", "error")
+    assert "exit code 0" in plugged["error"]
 
 
 def test_showing_a_target_tells_of_values_without_their_own_text(cli: Cli, awkward: Path) -> None:

@@ -12,7 +12,7 @@ from convbench.case import Case
 from convbench.errors import UnknownNameError, UsageError
 from convbench.measures.cost import measure_cost
 from convbench.plug import Plugged, insert_after, load_block
-from convbench.plug.measure import plug_into
+from convbench.plug.job import plug_into
 from convbench.target.blueprint import blueprint
 
 HOSTS = Path(__file__).parent / "hosts.py"

@@ -17,7 +17,7 @@ from convbench.errors import OptionError, TargetError, UsageError
 from convbench.measures.cost import measure_cost
 from convbench.plug import Plugged, load_block, replace_convs
 from convbench.plug.block import Conv, Unfit
-from convbench.plug.measure import plug_into
+from convbench.plug.job import plug_into
 
 HOSTS = Path(__file__).parent / "hosts.py"
 IMAGE = (torch.zeros(1, 3, 64, 64, device="meta"),)
