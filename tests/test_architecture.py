@@ -57,7 +57,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "records": {"__init__", "errors", "case", "column", "notation", "measures"},
     "report": LEAVES | {"__init__", "records", "rows", "measures", "sweep", "check", "plug", "paper", "verify"},
     "paper": MEASURES,
-    "plug": MEASURES,
+    "plug": MEASURES | {"lazy"},
     "verify": MEASURES,
     "sweep": MEASURES | {"__init__", "api", "cluster", "rows"},
     "cluster": MEASURES | {"sweep"},

@@ -32,8 +32,8 @@ def compare_with_host(
 ) -> list[Outcome]:
     """The outcomes of the host and of the plugged host, timed in the same rounds; the host is the baseline.
 
-    block, options: the block's reference and what the user gave it. found: gets the
-    layers that were asked for, once the block is in. note: gets a line if the device has to be waited for.
+    block, options: the block's reference and what the user gave it. found: gets the layers that were asked for, once
+    the block is in. note: gets a line if the device has to be waited for.
     A host or block that ends its process is a plugged host with that problem.
     Raises UsageError, and Interrupted with what was complete.
     """
