@@ -198,7 +198,7 @@ def _measure(
     """
     from convbench.report.tables.erf import erf_report
 
-    if flags.device == "meta":
+    if flags.device.partition(":")[0] == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
     cases, every, since, found = flags.cases(targets), flags.settings(), start(output), _Found()
     with asking(flags.timeout) as (ask, tell):
