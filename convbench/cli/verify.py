@@ -104,7 +104,7 @@ def verify(
     output = check_outputs(output or ())
     checks = choose_checks(check or (), skip or (), require or ())
     cases = [flags.case(name) for name in expand_targets(targets)]
-    if flags.device == "meta":
+    if flags.device.partition(":")[0] == "meta":
         raise UsageError(
             "verify computes, and nothing is computed on meta: use --device cpu (building on meta is a check)"
         )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from convbench.report.io.formats import PICTURES
 from convbench.report.units import bytes_
+from convbench.text import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +82,7 @@ def timeline_figure(memory: Memory) -> Figure:
     axes.stackplot(
         range(len(memory.timeline)),
         *([size / _MIB for size in layer] for layer in layers.values()),
-        labels=layers,
+        labels=[one_line(name).replace("$", r"\$") for name in layers],
         colors=[_GREYS.get(name) or next(colours) for name in layers],
         step="post",
     )
