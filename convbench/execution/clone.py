@@ -166,6 +166,8 @@ class Cloner:
             made = Tensor._make_subclass(type(tensor), data, asks) if is_plain else nn.Parameter(data, asks)
         else:
             made = self._tensors.copy(tensor)
+            if tensor.requires_grad and self._tensors.asks(tensor):  # a parameter that TorchScript has copied
+                made.requires_grad_()
         return self._dressed(tensor, made)
 
     def _loose_tensor(self, tensor: Tensor) -> Tensor:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import warnings
+
 import pytest
 import torch
 from torch import Tensor, nn
 
+from convbench.execution.clone import clone
 from convbench.measures.cost import measure_cost
 from tests.cost.costing import Forward, assert_adds_up, meta
 
@@ -97,3 +100,11 @@ def test_states_and_tokens_made_for_the_batch_grow_with_it() -> None:
     assert measure_cost(queries, (meta(4, 3, 8),)).batch_independent_macs == 0
     table = Forward(lambda m, x: x + m.layer(m.table), table=torch.zeros(3, 8), layer=nn.Linear(8, 8))
     assert measure_cost(table, (meta(4, 3, 8),)).batch_independent_macs == 3 * 8 * 8
+
+
+def test_a_clone_of_a_script_trains_as_the_script() -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        script = torch.jit.script(nn.Conv2d(4, 8, 3, padding=1))
+    for module in (script, clone(script), clone(clone(script))):
+        assert measure_cost(module, (torch.zeros(2, 4, 8, 8),), training=True).macs == 3 * 2 * 8 * 64 * 36
