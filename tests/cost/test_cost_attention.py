@@ -31,12 +31,15 @@ def scripted(q: Tensor) -> Tensor:
 
 
 FUSED, PRODUCTS = "aten::_scaled_dot_product_flash_attention_for_cpu", "aten::bmm"
+_FEW = torch.zeros(1, 2, 4, 8)
+GROUPED = FUSED if torch._fused_sdp_choice(torch.zeros(1, 4, 4, 8), _FEW, _FEW, enable_gqa=True) else PRODUCTS
+"""The kernel of the CPU takes groups from torch 2.7 on."""
 CALLS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "plain": (lambda q: attend(q, q, q), FUSED),
     "causal": (lambda q: attend(q, q, q, is_causal=True), FUSED),
     "masked by conditions": (lambda q: attend(q, q, q, q.new_ones(S, S, dtype=torch.bool)), FUSED),
     "masked by numbers": (lambda q: attend(q, q, q, q.new_zeros(B, 1, S, S)), FUSED),
-    "grouped queries": (lambda q: attend(q, q[:, :2], q[:, :2], enable_gqa=True), FUSED),
+    "grouped queries": (lambda q: attend(q, q[:, :2], q[:, :2], enable_gqa=True), GROUPED),
     "tokens before heads": (lambda q: attend(*(3 * [q.transpose(1, 2).contiguous().transpose(1, 2)])), FUSED),
     "scripted": (scripted, FUSED),
     "dropout": (lambda q: attend(q, q, q, dropout_p=0.1), PRODUCTS),

@@ -609,7 +609,7 @@ def shared_weights_and_views() -> nn.Module:
 
 @awkward
 def complex_weight() -> nn.Module:
-    body = Body(lambda self, y: torch.fft.irfft2(torch.fft.rfft2(y) * self.filter, s=y.shape[-2:]))
+    body = Body(lambda self, y: 2 * torch.fft.irfft2(torch.fft.rfft2(y) * self.filter, s=y.shape[-2:]))
     body.filter = nn.Parameter(torch.randn(4, 6, 4, dtype=torch.complex64))
     return body
 

@@ -16,6 +16,7 @@ from convbench.case import Case
 from convbench.errors import MeasurementError, UsageError
 from convbench.measures.memory import high_water, measure_memory
 from convbench.target.blueprint import Subject, make_subject
+from convbench.target.packed import Packed
 
 MIB = 2**20
 BLOCKS = Path(__file__).with_name("big_blocks.py")
@@ -70,7 +71,7 @@ def test_another_module_than_the_case_builds_is_not_checked_by_it(monkeypatch: p
     subject = make_subject(case)
     changed = replace(subject, module=nn.Conv2d(4, 4, 1))
     assert high_water.fingerprint(subject) == high_water.fingerprint(make_subject(case))
-    request = {"case": case.to_json(), "fingerprint": high_water.fingerprint(changed)}
+    request = {"packed": Packed(case).to_json(), "fingerprint": high_water.fingerprint(changed)}
     monkeypatch.setattr(high_water, "_no_huge_pages", lambda: None)
     with pytest.raises(MeasurementError, match="another module or input"):
         high_water.run(request, lambda _: None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+import torch
 from torch import Tensor, nn
 
 from convbench.errors import OptionError, ShapeError, TargetError, nearest
@@ -53,7 +54,10 @@ def feature_map(module: nn.Module, layer: str | None) -> FeatureMap:
 
 @contextmanager
 def watching_maps(module: nn.Module, seen: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """Call ``seen(name, output)`` for every submodule that gives a map of more than one pixel."""
+    """Call ``seen(name, output)`` for every submodule that gives a map of more than one pixel.
+
+    Inside TorchScript nothing can be watched.
+    """
 
     def hook(name: str) -> Callable[..., None]:
         def look(_module: nn.Module, _args: object, output: object) -> None:
@@ -62,7 +66,11 @@ def watching_maps(module: nn.Module, seen: Callable[[str, Tensor], None]) -> Ite
 
         return look
 
-    handles = [child.register_forward_hook(hook(name)) for name, child in module.named_modules() if name]
+    handles = [
+        child.register_forward_hook(hook(name))
+        for name, child in module.named_modules()
+        if name and not isinstance(child, torch.jit.ScriptModule)
+    ]
     try:
         yield
     finally:
