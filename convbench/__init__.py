@@ -12,10 +12,10 @@ from convbench.registry import register
 
 if TYPE_CHECKING:
     from convbench.api import compare, erf, profile
-    from convbench.sweep.api import sweep
+    from convbench.sweeps.api import sweep
     from convbench.target.blueprint import build
 
 __version__ = "0.1.0"
 __all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
 
-__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweep.api": "sweep"})
+__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweeps.api": "sweep"})

@@ -34,7 +34,7 @@ LEAVES |= {"calibration"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"api", "lazy", "registry", "target", "sweep"},
+    "__init__": {"api", "lazy", "registry", "target", "sweeps"},
     "lazy": set(),
     "__main__": {"cli", "workers"},
     "column": set(),
@@ -55,15 +55,15 @@ MAY_IMPORT: dict[str, set[str]] = {
     "target": LEAVES | {"execution"},
     "measures": BASE | {"target", "lazy"},
     "records": {"__init__", "errors", "case", "column", "notation", "measures"},
-    "report": LEAVES | {"__init__", "records", "rows", "measures", "sweep", "check", "plug", "paper", "verify"},
+    "report": LEAVES | {"__init__", "records", "rows", "measures", "sweeps", "check", "plug", "paper", "verify"},
     "paper": MEASURES,
     "plug": MEASURES | {"lazy"},
     "verify": MEASURES,
-    "sweep": MEASURES | {"__init__", "api", "cluster", "rows"},
-    "cluster": MEASURES | {"sweep"},
-    "check": MEASURES | {"sweep", "report", "rows"},
-    "api": MEASURES | {"sweep"},
-    "cli": MEASURES | {"__init__", "api", "report", "sweep", "cluster", "check", "paper", "plug", "verify"},
+    "sweeps": MEASURES | {"__init__", "api", "cluster", "rows"},
+    "cluster": MEASURES | {"sweeps"},
+    "check": MEASURES | {"sweeps", "report", "rows"},
+    "api": MEASURES | {"sweeps"},
+    "cli": MEASURES | {"__init__", "api", "report", "sweeps", "cluster", "check", "paper", "plug", "verify"},
 }
 
 

@@ -19,11 +19,11 @@ from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
 from convbench.records import EXACT, Record, column_types
 from convbench.rows import options_of
-from convbench.sweep.local import LocalRunner
-from convbench.sweep.store import Store
-from convbench.sweep.study import DEFAULT_TIMEOUT_S
-from convbench.sweep.sweep import Tell, carry_out
-from convbench.sweep.task import Task, make_task
+from convbench.sweeps.local import LocalRunner
+from convbench.sweeps.store import Store
+from convbench.sweeps.study import DEFAULT_TIMEOUT_S
+from convbench.sweeps.sweep import Tell, carry_out
+from convbench.sweeps.task import Task, make_task
 
 if TYPE_CHECKING:
     from convbench.measures.latency import LatencySettings, Ratio

@@ -13,7 +13,7 @@ from convbench.notation import GIVEN, format_options
 from convbench.reading import parse_json, shown, typed
 from convbench.records import Record
 from convbench.registry import resolve
-from convbench.sweep.vetting import LOOK_LIMIT_S
+from convbench.sweeps.vetting import LOOK_LIMIT_S
 from convbench.target.vetting import refuse_by_sight, require_module
 from convbench.workers.pool import ask_each
 

@@ -82,7 +82,7 @@ def check(
     leaves no doubt that the case became slower. What seems slower is timed twice.
     """
     from convbench.check.check import comparisons, held_measures, judge_latencies, measure_exactly, rows_of
-    from convbench.sweep.study import DEFAULT_TIMEOUT_S
+    from convbench.sweeps.study import DEFAULT_TIMEOUT_S
     from convbench.workers.device_lock import device_lock, physical_device
 
     output = check_outputs(output or ())

@@ -19,8 +19,8 @@ from convbench.errors import UsageError
 from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
-    from convbench.sweep.study import Study
-    from convbench.sweep.sweep import Progress, Result
+    from convbench.sweeps.study import Study
+    from convbench.sweeps.sweep import Progress, Result
 
 _EXAMPLES = """\b
 Examples:
@@ -149,8 +149,8 @@ def sweep(
     Records are appended as they come. Interrupted or killed, the same command goes on where it stopped; a crash, a
     time-out or running out of memory is the record of its case. With --slurm, Ctrl-C leaves the jobs running.
     """
-    from convbench.sweep.sweep import run_study
-    from convbench.sweep.vetting import require_modules
+    from convbench.sweeps.sweep import run_study
+    from convbench.sweeps.vetting import require_modules
 
     outputs, place = _places(output or (), store, targets or ())
     outputs = check_outputs(outputs)
@@ -169,9 +169,9 @@ def sweep(
 
 def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, options: Sequence[str]) -> Study:
     """The study of a file, of flags, or of a file with flags that override its keys. Raises UsageError."""
-    from convbench.sweep.settings import Given, settings_from_flags
-    from convbench.sweep.study import make_study
-    from convbench.sweep.study_file import settings_from_file
+    from convbench.sweeps.settings import Given, settings_from_flags
+    from convbench.sweeps.study import make_study
+    from convbench.sweeps.study_file import settings_from_file
 
     files = [name for name in targets if name.lower().endswith(".toml")]
     if len(files) > 1:
@@ -211,7 +211,7 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
 
     Nothing is drawn between events: a line that refreshes itself would take turns with the case on the processor.
     """
-    from convbench.sweep.events import Finished, Said
+    from convbench.sweeps.events import Finished, Said
 
     def tell(progress: Progress) -> None:
         event = progress.event
@@ -274,9 +274,9 @@ def _finish(result: Result, store: Path, outputs: Sequence[Path]) -> int:
 
 def _print_plan(study: Study, store: Path, *, force: bool, retry_failed: bool) -> None:
     from convbench.report.tables.plan import plan_summary, plan_table
-    from convbench.sweep.store import Contents, read_store
-    from convbench.sweep.survey import estimate
-    from convbench.sweep.sweep import missing
+    from convbench.sweeps.store import Contents, read_store
+    from convbench.sweeps.survey import estimate
+    from convbench.sweeps.sweep import missing
 
     held = read_store(store) if store.exists() else Contents({}, {}, {})
     todo = {task.key for task in missing(study.tasks, held, force=force, retry_failed=retry_failed)}

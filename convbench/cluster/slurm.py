@@ -28,8 +28,8 @@ from convbench.errors import MissingExtraError, UsageError
 from convbench.measures.outcome import Outcome
 from convbench.notation import timestamp
 from convbench.records import record_of
-from convbench.sweep.events import Ended, Finished, Post, Said, Started
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Ended, Finished, Post, Said, Started
+from convbench.sweeps.task import Task
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -94,7 +94,7 @@ def slurm_folder(store: Path) -> Path:
 
 
 class SlurmRunner:
-    """Carries out tasks as jobs. See `convbench.sweep.events.Runner`.
+    """Carries out tasks as jobs. See `convbench.sweeps.events.Runner`.
 
     folder: as `slurm_folder` gives it. parameters: as `parse_parameters` gives them. timeout_s: of a case.
     Raises UsageError where there is no Slurm, MissingExtraError without submitit.

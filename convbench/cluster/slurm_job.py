@@ -16,9 +16,9 @@ from convbench.measures.carry_out import Measurer
 from convbench.measures.outcome import Outcome
 from convbench.notation import timestamp
 from convbench.records import Record, record_of
-from convbench.sweep.events import Finished
-from convbench.sweep.local import measure_task
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Finished
+from convbench.sweeps.local import measure_task
+from convbench.sweeps.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
 from convbench.workers.process import WorkerCrash
 

@@ -39,7 +39,7 @@ GROUPS: dict[str, tuple[list[str], list[str]]] = {
         [f"convbench/measures/erf/{name}.py" for name in ("metrics", "moments", "gaussian", "replknet", "outline")],
         ["tests/erf"],
     ),
-    "store": (["convbench/sweep/store.py"], ["tests/sweep/test_store.py"]),
+    "store": (["convbench/sweeps/store.py"], ["tests/sweep/test_store.py"]),
 }
 
 _COMPARISONS: dict[type[ast.cmpop], type[ast.cmpop]] = {

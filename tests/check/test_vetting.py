@@ -10,9 +10,9 @@ import pytest
 from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.registry import entries
-from convbench.sweep.study import Study, make_study
-from convbench.sweep.study_file import settings_from_file
-from convbench.sweep.vetting import require_modules
+from convbench.sweeps.study import Study, make_study
+from convbench.sweeps.study_file import settings_from_file
+from convbench.sweeps.vetting import require_modules
 from convbench.target.vetting import refuse_by_sight, require_module
 
 MINE = """

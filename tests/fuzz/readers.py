@@ -32,11 +32,11 @@ from convbench.report.io.load import join, load
 from convbench.report.io.markdown import to_markdown
 from convbench.report.io.parquet import to_parquet
 from convbench.report.page.page import render_page
-from convbench.sweep.settings import settings_from_flags
-from convbench.sweep.store import Store
-from convbench.sweep.study import make_study
-from convbench.sweep.study_file import settings_from_file
-from convbench.sweep.task import Task, make_task
+from convbench.sweeps.settings import settings_from_flags
+from convbench.sweeps.store import Store
+from convbench.sweeps.study import make_study
+from convbench.sweeps.study_file import settings_from_file
+from convbench.sweeps.task import Task, make_task
 from convbench.target.vetting import refuse_by_sight
 from convbench.target.weights import read_state
 from tests.report.made_up_records import ENVIRONMENT, record

@@ -10,7 +10,7 @@ import pytest
 from convbench.case import Case
 from convbench.cluster.slurm import SlurmRunner, parse_parameters, slurm_folder
 from convbench.errors import UsageError
-from convbench.sweep.task import Task
+from convbench.sweeps.task import Task
 
 
 @pytest.mark.parametrize(

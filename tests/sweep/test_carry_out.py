@@ -13,10 +13,10 @@ import pytest
 from convbench.case import Case
 from convbench.errors import MeasurementError
 from convbench.records import Record
-from convbench.sweep.events import Ended, Finished, Post, Said, Started
-from convbench.sweep.store import Store
-from convbench.sweep.sweep import Progress, Result, carry_out, missing
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Ended, Finished, Post, Said, Started
+from convbench.sweeps.store import Store
+from convbench.sweeps.sweep import Progress, Result, carry_out, missing
+from convbench.sweeps.task import Task
 
 TASKS = [Task(Case("MRFA", dim=4 * number), ("cost",)) for number in range(1, 7)]
 

@@ -11,11 +11,11 @@ import pytest
 
 from convbench.case import Case
 from convbench.records import Record
-from convbench.sweep.events import Ended, Event, Finished, Started
-from convbench.sweep.local import LocalRunner, _phases
-from convbench.sweep.store import Store
-from convbench.sweep.sweep import carry_out
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Ended, Event, Finished, Started
+from convbench.sweeps.local import LocalRunner, _phases
+from convbench.sweeps.store import Store
+from convbench.sweeps.sweep import carry_out
+from convbench.sweeps.task import Task
 
 UNRULY = Path(__file__).parent / "unruly_blocks.py"
 

@@ -15,7 +15,7 @@ import pytest
 from convbench.errors import OutputError, UsageError
 from convbench.records import Record
 from convbench.report.io.load import load
-from convbench.sweep.store import Store, read_store
+from convbench.sweeps.store import Store, read_store
 
 ENVIRONMENT = {"cpu": {"model": "x", "cores": 2}, "torch": "2"}
 
@@ -186,7 +186,7 @@ def test_columns_of_a_later_version_are_passed_over(tmp_path: Path) -> None:
 def test_one_writer_at_a_time_across_processes(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     code = (
-        "import sys\nfrom pathlib import Path\nfrom convbench.sweep.store import Store\n"
+        "import sys\nfrom pathlib import Path\nfrom convbench.sweeps.store import Store\n"
         f"with Store(Path({str(path)!r})): print('open', flush=True); sys.stdin.read()"
     )
     with subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convbench.records import Record
-from convbench.sweep.store import Store
+from convbench.sweeps.store import Store
 
 
 @pytest.fixture

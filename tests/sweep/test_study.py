@@ -9,10 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.errors import UsageError
-from convbench.sweep.settings import settings_from, settings_from_flags
-from convbench.sweep.study import DEFAULT_TIMEOUT_S, Study, make_study
-from convbench.sweep.study_file import settings_from_file
-from convbench.sweep.task import Task
+from convbench.sweeps.settings import settings_from, settings_from_flags
+from convbench.sweeps.study import DEFAULT_TIMEOUT_S, Study, make_study
+from convbench.sweeps.study_file import settings_from_file
+from convbench.sweeps.task import Task
 
 
 def study_of(**content: object) -> Study:

@@ -10,7 +10,7 @@ from typing import Any
 from convbench.report.io.document import Report
 from convbench.report.io.load import join
 from convbench.report.io.schema import environment_from
-from convbench.sweep.store import Entry, read_store
+from convbench.sweeps.store import Entry, read_store
 
 
 def stored_report(

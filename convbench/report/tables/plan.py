@@ -11,7 +11,7 @@ from rich.table import Table
 from convbench.report.units import bytes_, count, milliseconds
 
 if TYPE_CHECKING:
-    from convbench.sweep.survey import Estimate
+    from convbench.sweeps.survey import Estimate
 
 
 def plan_table(estimates: Sequence[Estimate], todo: Collection[str]) -> Table:

@@ -11,7 +11,7 @@ from typing import Any
 
 from convbench.errors import UsageError
 from convbench.reading import MAX_DEPTH, read_text, require_shallow
-from convbench.sweep.settings import Place, Settings, settings_from
+from convbench.sweeps.settings import Place, Settings, settings_from
 
 MAX_CHARACTERS = 1000
 """Of one value."""

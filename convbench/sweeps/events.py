@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from convbench.records import Record
-from convbench.sweep.task import Task
+from convbench.sweeps.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,12 @@ from types import FrameType
 from typing import Any
 
 from convbench.records import Record
-from convbench.sweep.events import Ended, Event, Finished, Runner, Said, Started
-from convbench.sweep.local import LocalRunner
-from convbench.sweep.store import Contents, Entry, Store
-from convbench.sweep.study import Study
-from convbench.sweep.survey import require_valid
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Ended, Event, Finished, Runner, Said, Started
+from convbench.sweeps.local import LocalRunner
+from convbench.sweeps.store import Contents, Entry, Store
+from convbench.sweeps.study import Study
+from convbench.sweeps.survey import require_valid
+from convbench.sweeps.task import Task
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from convbench.measures.latency.settings import PROFILE
 from convbench.measures.outcome import Outcome
 from convbench.measures.peaks import copy_bandwidth, peak_flops
 from convbench.records import Record, record_of
-from convbench.sweep.task import Task
+from convbench.sweeps.task import Task
 from convbench.target.blueprint import blueprint
 from convbench.workers.worker import Send
 

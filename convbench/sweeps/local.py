@@ -15,8 +15,8 @@ from dataclasses import asdict
 from convbench.environment import moment
 from convbench.measures.carry_out import Measurer
 from convbench.records import record_of
-from convbench.sweep.events import Ended, Finished, Post, Said, Started
-from convbench.sweep.task import Task
+from convbench.sweeps.events import Ended, Finished, Post, Said, Started
+from convbench.sweeps.task import Task
 from convbench.workers.device_lock import device_lock, physical_device
 
 # Of the environment record, what differs from case to case.
@@ -25,7 +25,7 @@ _STOP_LIMIT_S = 10.0
 
 
 class LocalRunner:
-    """Carries out tasks in worker processes. See `convbench.sweep.events.Runner`.
+    """Carries out tasks in worker processes. See `convbench.sweeps.events.Runner`.
 
     timeout_s: seconds after which a case is given up and recorded with ``status=timeout``.
     """

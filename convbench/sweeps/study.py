@@ -32,8 +32,8 @@ from convbench.errors import UsageError, nearest
 from convbench.measures.table import check_measures
 from convbench.reading import shown
 from convbench.registry import HOSTS, entries, resolve, select
-from convbench.sweep.settings import KEYS, Given, Key, Settings
-from convbench.sweep.task import Task, make_task
+from convbench.sweeps.settings import KEYS, Given, Key, Settings
+from convbench.sweeps.task import Task, make_task
 
 DEFAULT_TIMEOUT_S = 1800.0
 MAX_CASES = 100_000

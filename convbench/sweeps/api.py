@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-    from convbench.sweep.settings import Settings
+    from convbench.sweeps.settings import Settings
 
 
 def sweep(
@@ -37,10 +37,10 @@ def sweep(
     """
     from convbench.api import to_frame
     from convbench.cluster.slurm import parse_parameters
-    from convbench.sweep.settings import settings_from
-    from convbench.sweep.study import make_study
-    from convbench.sweep.sweep import run_study
-    from convbench.sweep.vetting import require_modules
+    from convbench.sweeps.settings import settings_from
+    from convbench.sweeps.study import make_study
+    from convbench.sweeps.sweep import run_study
+    from convbench.sweeps.vetting import require_modules
 
     grids = make_study(_grids(study), settings_from(keys, _key_name))
     if not trust:
@@ -58,8 +58,8 @@ def sweep(
 
 
 def _grids(study: str | Path | Mapping[str, Any] | Sequence[str] | None) -> Sequence[Settings]:
-    from convbench.sweep.settings import settings_from
-    from convbench.sweep.study_file import settings_from_file
+    from convbench.sweeps.settings import settings_from
+    from convbench.sweeps.study_file import settings_from_file
 
     if isinstance(study, Path) or (isinstance(study, str) and study.lower().endswith(".toml")):
         return settings_from_file(Path(study))

@@ -1,6 +1,6 @@
 """Looking over a study before anything is measured: wrong requests, and what its cases take, from the meta device.
 
-The work is done in a worker process by `convbench.sweep.survey_job`; this is the side that asks. Imports no torch.
+The work is done in a worker process by `convbench.sweeps.survey_job`; this is the side that asks. Imports no torch.
 """
 
 from __future__ import annotations
@@ -13,12 +13,12 @@ from convbench.errors import DeviceError, MeasurementError, OptionError, UsageEr
 from convbench.measures.carry_out import Measurer
 from convbench.records import Record
 from convbench.registry import entries
-from convbench.sweep.study import Places, Study
-from convbench.sweep.task import Task
-from convbench.sweep.vetting import LOOK_LIMIT_S
+from convbench.sweeps.study import Places, Study
+from convbench.sweeps.task import Task
+from convbench.sweeps.vetting import LOOK_LIMIT_S
 from convbench.workers.process import WorkerCrash, run_in_worker
 
-JOB = "convbench.sweep.survey_job:run"
+JOB = "convbench.sweeps.survey_job:run"
 
 
 @dataclass(frozen=True, slots=True)
