@@ -9,10 +9,12 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from convbench.measures import carry_out as measure
+from convbench.measures.outcome import Outcome
 from tests.cli.conftest import Cli
 
 
@@ -43,16 +45,16 @@ def test_a_failing_target_is_a_row_and_exit_code_3(cli: Cli, tmp_path: Path) -> 
 def test_interrupted_it_keeps_and_saves_what_was_complete(
     cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    original = measure._measure_static
+    original = measure.Measurer._in_worker
     seen: list[str] = []
 
-    def stop_at_the_third(outcome: measure.Outcome, *rest: object) -> None:
+    def stop_at_the_third(self: measure.Measurer, outcome: Outcome, *rest: Any) -> None:
         seen.append(outcome.case.target)
         if len(seen) == 3:
             raise KeyboardInterrupt
-        original(outcome, *rest)  # type: ignore[arg-type]
+        original(self, outcome, *rest)
 
-    monkeypatch.setattr(measure, "_measure_static", stop_at_the_third)
+    monkeypatch.setattr(measure.Measurer, "_in_worker", stop_at_the_third)
     result = cli("compare", "MRFA", "PyConv", "Conv3x3", "Conv2Former", "--measure", "cost", "-o", "kept.csv")
     assert result.code == 130
     rows = list(csv.DictReader((tmp_path / "kept.csv").open()))

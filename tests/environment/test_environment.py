@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from datetime import UTC, datetime
 
 import psutil
@@ -14,7 +13,7 @@ from torch import nn
 
 from convbench import __version__
 from convbench.case import Case
-from convbench.environment import Environment, Moment, environment, moment
+from convbench.environment import Environment, Moment, environment, moment, steal_share
 from convbench.report.environments import same_environment
 from convbench.source import source_of
 
@@ -86,15 +85,13 @@ def test_without_a_start_it_is_the_processs() -> None:
     created = psutil.Process().create_time()
     assert datetime.fromisoformat(plain.start.utc).timestamp() == pytest.approx(created, abs=2)
     assert plain.start.load_1m is None
-    assert plain.steal_share is None
+    assert steal_share(plain.start, plain.end, plain.machine.logical_cores) is None
 
 
 def test_the_share_that_the_hypervisor_took() -> None:
-    plain = environment()
     start, end = Moment("2026-01-01T00:00:00Z", steal_s=10.0), Moment("2026-01-01T00:01:40Z", steal_s=40.0)
-    two_cores = replace(plain, start=start, end=end, machine=replace(plain.machine, logical_cores=2))
-    assert two_cores.steal_share == pytest.approx(30 / 200)
-    assert replace(two_cores, end=start).steal_share == 0.0
+    assert steal_share(start, end, cores=2) == pytest.approx(30 / 200)
+    assert steal_share(start, start, cores=2) == 0.0
 
 
 def test_two_records_of_one_machine_in_one_state_are_the_same_environment() -> None:
