@@ -129,6 +129,8 @@ def test_processes_that_agree_by_chance_keep_their_own_uncertainty() -> None:
 def test_one_process_keeps_its_own_interval() -> None:
     combined = replicate([Interval(0.1, 0.05, 0.2)])
     assert (combined.low, combined.high) == (0.05, 0.2)
+    # Half of the interval's width, 0.075, is 1.96 standard errors of a normal distribution.
+    assert combined.standard_error == pytest.approx(0.075 / stats.norm.ppf(0.975))
 
 
 @pytest.mark.parametrize("processes", [2, 3, 5, 8])
@@ -205,6 +207,7 @@ def test_holm_keeps_the_family_error_where_single_tests_do_not() -> None:
         (-0.04, 0.04, 1.0, "unclear"),
         (0.02, 0.04, 0.2, "unclear"),  # significant alone, not among its many siblings
         (-0.02, 0.001, 0.9, "unclear"),
+        (0.02, 0.04, 1 - 0.95, "unclear"),  # at the level is not below it
     ],
 )
 def test_verdicts(low: float, high: float, adjusted_p: float, expected: str) -> None:

@@ -28,6 +28,18 @@ def fill(path: Path, keys: range | list[int], environment: dict[str, object] | N
             )
 
 
+def test_a_store_knows_and_gives_what_was_appended_and_leaves_no_file_open(tmp_path: Path) -> None:
+    before = set(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else set()
+    with Store(tmp_path / "s.jsonl") as store:
+        assert "key" not in store
+        entry = store.append("key", Record("MRFA"), {}, None, 0.0)
+        assert "key" in store
+        assert store.contents.entries == {"key": entry}
+        assert (tmp_path / "s.jsonl").stat().st_mode & 0o111 == 0
+    if before:
+        assert set(os.listdir("/proc/self/fd")) == before
+
+
 def test_what_was_appended_is_read_back(tmp_path: Path) -> None:
     path = tmp_path / "s.jsonl"
     fill(path, range(3))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -119,6 +120,9 @@ def _materialised(module: nn.Module, args: tuple[object, ...], kwargs: Mapping[s
     return made
 
 
+_COMPILER = "torch._dynamo"
+
+
 class _UnsuitableError(Exception):
     """These tensors will not do for this module; the message says why."""
 
@@ -159,7 +163,10 @@ def _methods(request: _Request) -> list[Method]:
 
 
 def _count(request: _Request, method: Method, reason: str | None) -> Cost:
+    had_compiler = _COMPILER in sys.modules
     module, done = _pass(request, method)
+    if _COMPILER in sys.modules and not had_compiler:  # torch 2.6 imports it at the first vmap; the import computes
+        module, done = _pass(request, method)
     doubled = _macs_of_a_doubled_batch(request, method, done) if done.counter.provenance.unclear else None
     return assemble(module, done, training=request.training, method=method, reason=reason, doubled=doubled)
 
