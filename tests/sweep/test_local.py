@@ -55,7 +55,7 @@ def test_every_way_to_fail_is_a_record_and_the_rest_goes_on(tmp_path: Path) -> N
     assert "Missing" in reasons["Missing"]
     dead = records[2]  # a record of a dead process still says which case it was
     assert (dead.kind, dead.options, dead.input_shape) == ("block", '{"dim": 10}', "1x10x4x4")
-    assert (dead.device, dead.dtype, dead.threads, dead.params) == ("cpu", "float32", 1, None)
+    assert (dead.device, dead.dtype, dead.threads, dead.params) == ("cpu", "float32", 1, 110)  # counted before it died
     assert dead.created_at
     assert records[0].macs == 8 * 8 * 16
 
@@ -75,7 +75,7 @@ def test_the_parent_sleeps_while_a_case_is_measured(tmp_path: Path) -> None:
         switches.append(resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw)
         assert isinstance(event, Started | Finished)
     assert len(switches) == 2
-    assert switches[1] - switches[0] < 20  # looking every 0.1 s would wake it 20 times
+    assert switches[1] - switches[0] < 40  # looking every 0.1 s would wake it 50 times; a message does so too
 
 
 @pytest.mark.slow

@@ -70,4 +70,4 @@ class Slow(_Unruly):
     """Sleeps without a word, so that whoever waits for it has nothing to do."""
 
     def misbehave(self) -> None:
-        time.sleep(2)
+        time.sleep(5)
