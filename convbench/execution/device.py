@@ -42,6 +42,21 @@ def torch_dtype(name: str) -> torch.dtype:
     return dtype
 
 
+def synchronise(device: torch.device | str) -> None:
+    """Wait until ``device`` has done what was queued. Without its index torch would wait for the present one."""
+    device = torch.device(device)
+    if device.type == "mps":
+        torch.mps.synchronize()  # there is but one
+    elif device.type != "cpu":
+        torch.get_device_module(device).synchronize(device)
+
+
+def use_device(device: str) -> None:
+    """Make ``device`` the present one, to whose stream events and graphs are recorded; where it has an index."""
+    if ":" in device and not device.startswith("meta"):
+        torch.get_device_module(torch.device(device)).set_device(device)
+
+
 def device_name(device: str) -> str:
     """What the hardware calls itself: the CPU's model, the accelerator's product name."""
     kind, _, index = device.partition(":")

@@ -14,12 +14,14 @@ import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from convbench.column import described
 from convbench.errors import MeasurementError, MissingExtraError, UsageError
+from convbench.measures.latency.timing.nvml import handle_of
 
 if TYPE_CHECKING:
     from convbench.target.blueprint import Subject
@@ -67,7 +69,7 @@ class Nvml:
     def __init__(self, nvml: Any, uuid: str) -> None:
         """nvml: the module ``pynvml``, initialised. Raises MeasurementError where the device does not count."""
         self._nvml = nvml
-        self._handle = nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+        self._handle = handle_of(nvml, uuid)
         try:
             if nvml.nvmlDeviceGetMigMode(self._handle)[0]:
                 raise MeasurementError("energy is counted for the whole board, and this GPU is divided (MIG)")
@@ -309,6 +311,7 @@ def run(subject: Subject, settings: EnergySettings | None = None) -> Energy:
     import torch
 
     from convbench.execution.clone import cloning
+    from convbench.execution.device import synchronise
     from convbench.execution.guard import guarded
 
     counter = counter_of(subject.case.device)  # before the module is copied: most machines have none
@@ -320,7 +323,8 @@ def run(subject: Subject, settings: EnergySettings | None = None) -> Energy:
             step.clear_gradients()
             step.run()
 
-        return measure_energy(call, counter, settings, synchronise=_waits_for(subject))
+        wait = partial(synchronise, subject.case.device)
+        return measure_energy(call, counter, settings, synchronise=wait)
 
 
 def counter_of(device: str) -> Counter:
@@ -346,10 +350,3 @@ def counter_of(device: str) -> Counter:
         raise MeasurementError(f"this GPU's counter cannot be read ({error})") from error
     except AttributeError as error:  # torch before 2.6 does not tell the UUID
         raise MeasurementError(f"torch does not tell which GPU {device} is: update it") from error
-
-
-def _waits_for(subject: Subject) -> Callable[[], object]:
-    import torch
-
-    device = torch.device(subject.case.device)
-    return (lambda: torch.cuda.synchronize(device)) if device.type == "cuda" else (lambda: None)

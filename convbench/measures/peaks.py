@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from convbench.case import DTYPES
-from convbench.execution.device import device_name, require_device, torch_dtype
+from convbench.execution.device import device_name, require_device, synchronise, torch_dtype
 from convbench.machine import machine
 from convbench.workers.worker import Send
 
@@ -113,6 +113,5 @@ def _fastest(call: Callable[[], Tensor], device: torch.device, seconds: float) -
 def _timed(call: Callable[[], Tensor], device: torch.device) -> float:
     start = time.perf_counter()
     call()
-    if device.type != "cpu":
-        torch.get_device_module(device).synchronize()
+    synchronise(device)
     return time.perf_counter() - start

@@ -9,9 +9,10 @@ from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
 from convbench.measures.latency.timing.gpu import Watch
-from convbench.measures.latency.timing.nvml import GpuMonitor, GpuState
+from convbench.measures.latency.timing.nvml import GpuMonitor, GpuState, gpu_monitor
 
 
 class NvmlError(Exception):
@@ -44,7 +45,8 @@ class Nvml(ModuleType):
             "processes": [],
         }
         self.nvmlInit = lambda: None
-        self.nvmlDeviceGetHandleByPciBusId = lambda bus: bus
+        self.asked: list[str] = []
+        self.nvmlDeviceGetHandleByUUID = self.asked.append
         for query, key in self.QUERIES.items():
             setattr(self, query, partial(self._say, key))
 
@@ -65,16 +67,29 @@ def nvml(monkeypatch: pytest.MonkeyPatch) -> Nvml:
     return fake
 
 
+@pytest.mark.parametrize("uuid", ["0a1b-22", "GPU-0a1b-22"])
+def test_a_gpu_is_found_by_its_uuid(nvml: Nvml, uuid: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=uuid))
+    assert isinstance(gpu_monitor("cuda:1"), GpuMonitor)
+    assert nvml.asked == ["GPU-0a1b-22"]
+
+
+def test_properties_that_torch_does_not_tell_are_a_reason(nvml: Nvml, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of torch 2.6 and 2.7 have no ``pci_domain_id``, and those of ROCm need have no ``uuid``."""
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(name="x"))
+    assert str(gpu_monitor("cuda:0")).startswith("clocks and throttling were not watched: ")
+
+
 def test_a_reading_has_units(nvml: Nvml) -> None:
     nvml.state |= {"mask": 0x4 | 0x1, "processes": processes(os.getpid(), 77)}
-    assert GpuMonitor("0000:01:00.0").read() == GpuState(1400, 1410, ("power cap",), 250.0, 61, 1)
+    assert GpuMonitor("0a1b-22").read() == GpuState(1400, 1410, ("power cap",), 250.0, 61, 1)
 
 
 def test_what_a_gpu_does_not_tell_is_none(nvml: Nvml) -> None:
     nvml.state |= dict.fromkeys(
         ("clock", "default", "mask", "power", "temperature", "pids"), NvmlError("not supported")
     )
-    state = GpuMonitor("0000:01:00.0").read()
+    state = GpuMonitor("0a1b-22").read()
     assert state == GpuState(None, None, (), None, None, 0)
     assert not state.throttled
 
@@ -85,7 +100,7 @@ def test_under_three_quarters_of_the_default_clock_is_throttled(clock: int, thro
 
 
 def test_a_throttled_chunk_is_not_trusted_and_the_notes_say_why(nvml: Nvml) -> None:
-    watch = Watch(GpuMonitor("0000:01:00.0"))
+    watch = Watch(GpuMonitor("0a1b-22"))
     assert watch.chunk_is_trusted()
     nvml.state |= {"clock": 600, "mask": 0x40, "temperature": 92, "power": 310_000, "processes": processes(77, 78)}
     assert not watch.chunk_is_trusted()

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from convbench.execution.device import synchronise
 from convbench.measures.latency.timing.calls import Guard
 from convbench.measures.latency.timing.clock import Call, Clock, CpuClock, Sample
 from convbench.measures.latency.timing.order import Cache
@@ -126,7 +127,7 @@ class TorchAccelerator:
         return event
 
     def synchronize(self) -> None:
-        self._module.synchronize()
+        synchronise(self._device)
 
     def flush(self) -> None:
         if self._scratch is None:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from convbench.execution.device import use_device
 from convbench.execution.headroom import Headroom
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import collector_off, fault_cost_ns
@@ -56,8 +57,7 @@ class _Timing:
         device = next(iter(order.cases.values())).case.device
         torch.set_num_threads(order.threads)
         torch.manual_seed(order.seed)
-        if device.startswith("cuda:"):
-            torch.cuda.set_device(device)
+        use_device(device)
         self.fault_cost_ns = fault_cost_ns()
         self.watch = Watch.of(device)
         with collector_off():

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from convbench.execution.device import synchronise
 from convbench.measures.latency.timing.calls import Guard
 from convbench.measures.latency.timing.clock import Call
 
@@ -26,11 +27,9 @@ _BOOKKEEPING = frozenset([
 _HARMLESS = _BOOKKEEPING | {"aten::copy_", "aten::fill_", "aten::zero_"}
 
 
-def kernels_of(call: Call, guard: Guard, device_type: str) -> tuple[str, ...]:
+def kernels_of(call: Call, guard: Guard, device: str) -> tuple[str, ...]:
     """``name×calls`` of what one call runs, most frequent first: operators on the CPU, kernels on CUDA and XPU."""
-    names = (
-        _accelerator_kernels(call, guard, device_type) if device_type in ("cuda", "xpu") else _operators(call, guard)
-    )
+    names = _accelerator_kernels(call, guard, device) if device.startswith(("cuda", "xpu")) else _operators(call, guard)
     return tuple(f"{name}×{count}" for name, count in Counter(names).most_common())
 
 
@@ -47,12 +46,12 @@ def _is_leaf(event: Any) -> bool:
     return all(child.name in _HARMLESS and _is_leaf(child) for child in event.cpu_children)
 
 
-def _accelerator_kernels(call: Call, guard: Guard, device_type: str) -> list[str]:
+def _accelerator_kernels(call: Call, guard: Guard, device: str) -> list[str]:
     from torch.profiler import ProfilerActivity, profile
 
-    activity = getattr(ProfilerActivity, device_type.upper())
+    activity = getattr(ProfilerActivity, device.partition(":")[0].upper())
     with guard(), profile(activities=[activity]) as profiled:
         call()
-        getattr(torch, device_type).synchronize()
+        synchronise(device)
     events: Any = profiled.events()
     return [event.name for event in events if str(event.device_type) != "DeviceType.CPU"]

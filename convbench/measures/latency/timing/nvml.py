@@ -42,12 +42,12 @@ class GpuState:
 
 
 class GpuMonitor:
-    """Reads one GPU by its PCI bus id, which is the same whatever CUDA_VISIBLE_DEVICES says."""
+    """Reads one GPU by its UUID, which is the same whatever CUDA_VISIBLE_DEVICES says."""
 
-    def __init__(self, pci_bus_id: str) -> None:
+    def __init__(self, uuid: str) -> None:
         self._nvml: Any = importlib.import_module("pynvml")
         self._nvml.nvmlInit()
-        self._handle = self._nvml.nvmlDeviceGetHandleByPciBusId(pci_bus_id)
+        self._handle = handle_of(self._nvml, uuid)
 
     def read(self) -> GpuState:
         """The present state."""
@@ -72,14 +72,18 @@ class GpuMonitor:
             return None
 
 
+def handle_of(nvml: Any, uuid: str) -> Any:
+    """NVML's handle of a GPU; torch leaves out the prefix that NVML wants."""
+    return nvml.nvmlDeviceGetHandleByUUID(uuid if uuid.startswith("GPU-") else f"GPU-{uuid}")
+
+
 def gpu_monitor(device: str) -> GpuMonitor | str:
     """A monitor of the CUDA device ``device``, or the reason why there is none."""
     import torch
 
     properties: Any = torch.cuda.get_device_properties(torch.device(device))
-    bus = f"{properties.pci_domain_id:08x}:{properties.pci_bus_id:02x}:{properties.pci_device_id:02x}.0"
     try:
-        return GpuMonitor(bus)
+        return GpuMonitor(str(properties.uuid))
     except ModuleNotFoundError:
         return "clocks and throttling were not watched: pip install 'convbench[gpu]'"
     except Exception as error:  # NVMLError is known only once pynvml is there

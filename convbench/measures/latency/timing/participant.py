@@ -94,7 +94,7 @@ def failure(error: Exception) -> tuple[Status, str]:
 
 def _recorded(participant: Participant, case: Case) -> tuple[str, ...]:
     try:
-        return kernels_of(participant.call, participant.guard, case.device_type)
+        return kernels_of(participant.call, participant.guard, case.device)
     except Exception as error:  # a profiler that fails must not take the figure with it
         participant.notes.append(f"kernels were not recorded: {_short(error)}")
         return ()
