@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from convbench.lazy import lazily
 from convbench.registry import register
+from convbench.version import __version__
 
 if TYPE_CHECKING:
     from convbench.api import compare, erf, profile
-    from convbench.sweeps.api import sweep
+    from convbench.sweeping import sweep
     from convbench.target.blueprint import build
 
-__version__ = "0.1.0"
 __all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
 
-__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweeps.api": "sweep"})
+__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweeping": "sweep"})

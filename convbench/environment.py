@@ -224,7 +224,7 @@ def _packages() -> dict[str, str]:
 
 
 def _own_version() -> str:
-    from convbench import __version__
+    from convbench.version import __version__
 
     return __version__
 

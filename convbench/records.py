@@ -168,7 +168,7 @@ def column_types() -> dict[str, type]:
 
 def record_of(outcome: Outcome) -> Record:
     """The flat row of what measuring a case gave; what was not measured stays empty."""
-    from convbench import __version__
+    from convbench.version import __version__
 
     case, identity = outcome.case, outcome.identity
     values: dict[str, Any] = {

@@ -36,7 +36,7 @@ def sweep(
     with everything complete in the store.
     """
     from convbench.api import to_frame
-    from convbench.cluster.slurm import parse_parameters
+    from convbench.cluster.slurm import slurm_runner
     from convbench.sweeps.settings import settings_from
     from convbench.sweeps.study import make_study
     from convbench.sweeps.sweep import run_study
@@ -48,7 +48,7 @@ def sweep(
     result = run_study(
         grids,
         Path(store),
-        slurm=None if slurm is None else parse_parameters(slurm),
+        elsewhere=slurm_runner(slurm),
         force=force,
         retry_failed=retry_failed,
     )

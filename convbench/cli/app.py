@@ -9,9 +9,9 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from convbench import __version__
 from convbench.cli.console import fail, verbosity
 from convbench.errors import ConvbenchError, UsageError, nearest
+from convbench.version import __version__
 from convbench.workers.text import brief, text_of
 
 _GLOBAL_FLAGS = ("-q", "--quiet", "-v", "--verbose", "--debug")

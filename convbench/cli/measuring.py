@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import shlex
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -95,19 +95,6 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
         "force_threads": flags.force,
     }
     return LatencySettings(**{key: value for key, value in given.items() if value is not None})
-
-
-@contextmanager
-def measuring(device: str, measures: Collection[str]) -> Iterator[Callable[[str], None]]:
-    """Have the device to oneself where something is timed; gives a function that shows what is being done."""
-    from convbench.workers.device_lock import device_lock, physical_device
-
-    with progress() as tell:
-        if "latency" not in measures:
-            yield tell
-            return
-        with device_lock(physical_device(device), note):
-            yield tell
 
 
 @contextmanager

@@ -149,6 +149,7 @@ def sweep(
     Records are appended as they come. Interrupted or killed, the same command goes on where it stopped; a crash, a
     time-out or running out of memory is the record of its case. With --slurm, Ctrl-C leaves the jobs running.
     """
+    from convbench.cluster.slurm import slurm_runner
     from convbench.sweeps.sweep import run_study
     from convbench.sweeps.vetting import require_modules
 
@@ -157,12 +158,12 @@ def sweep(
     study = read_study(targets or (), grid, settings, option or ())
     if not trust:
         require_modules(study.named_by_data)
-    parameters = _slurm_parameters(slurm)
+    runner = slurm_runner(slurm)
     if dry_run:
         _print_plan(study, place, force=force, retry_failed=retry_failed)
         raise typer.Exit(0)
     with _telling(place) as tell:
-        result = run_study(study, place, slurm=parameters, force=force, retry_failed=retry_failed, tell=tell)
+        result = run_study(study, place, elsewhere=runner, force=force, retry_failed=retry_failed, tell=tell)
     saved = _finish(result, place, outputs)
     raise typer.Exit(130 if result.interrupted else 3 if any(r.status != "ok" for r in result.records) else saved)
 
@@ -195,14 +196,6 @@ def _places(outputs: Sequence[Path], store: Path | None, targets: Sequence[str])
     study = next((Path(name) for name in targets if name.lower().endswith(".toml")), Path("sweep"))
     place = store or next(iter(lines), Path(f"{study.stem}.jsonl"))
     return [path for path in outputs if path not in lines], place
-
-
-def _slurm_parameters(text: str | None) -> dict[str, Any] | None:
-    if text is None:
-        return None
-    from convbench.cluster.slurm import parse_parameters
-
-    return parse_parameters(text)
 
 
 @contextmanager

@@ -132,7 +132,7 @@ def verify(
 
 
 def _about(item: Verified) -> dict[str, Any]:
-    from convbench import __version__
+    from convbench.version import __version__
 
     found = item.prepared
     return {

@@ -34,6 +34,8 @@ from convbench.sweeps.task import Task
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
 
+    from convbench.sweeps.sweep import RunnerOf
+
 _SUBMISSIONS = 3
 _RESULT_LOOKS_S = 1.0
 _QUEUE_LOOKS_S = 10.0
@@ -91,6 +93,14 @@ def _minutes(text: str) -> int:
 def slurm_folder(store: Path) -> Path:
     """Where the jobs of the sweep into ``store`` keep their files."""
     return store.with_name(f"{store.name}.slurm").resolve()
+
+
+def slurm_runner(text: str | None) -> RunnerOf | None:
+    """What makes the runner for these parameters of sbatch; None for none. Raises what `parse_parameters` does."""
+    if text is None:
+        return None
+    parameters = parse_parameters(text)
+    return lambda store, timeout_s: SlurmRunner(slurm_folder(store), parameters, timeout_s)
 
 
 class SlurmRunner:

@@ -37,6 +37,8 @@ class Progress:
 
 
 Tell = Callable[[Progress], None]
+RunnerOf = Callable[[Path, float], Runner]
+"""Makes the runner of a sweep from its store and from the seconds after which a case is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,30 +67,22 @@ def run_study(
     study: Study,
     store_path: Path,
     *,
-    slurm: Mapping[str, Any] | None = None,
+    elsewhere: RunnerOf | None = None,
     force: bool = False,
     retry_failed: bool = False,
     tell: Tell = lambda _: None,
 ) -> Result:
-    """Look the study over and carry it out, here or, with the parameters of sbatch in ``slurm``, on the cluster.
+    """Look the study over and carry it out, here or by the runner that ``elsewhere`` makes.
 
     Raises UsageError for a request that cannot be met, before anything is measured; see `carry_out` for the rest.
     """
     with Store(store_path) as store:
         todo = missing(study.tasks, store.contents, force=force, retry_failed=retry_failed)
-        runner = _runner(store_path, slurm, study.timeout_s) if todo else None
-        if runner is None:
+        if not todo:
             return _result(study.tasks, store, kept=len(study.tasks))
-        require_valid(study, todo, devices_here=slurm is None)
+        runner = LocalRunner(study.timeout_s) if elsewhere is None else elsewhere(store_path, study.timeout_s)
+        require_valid(study, todo, devices_here=elsewhere is None)
         return carry_out(study.tasks, store, runner, todo, tell)
-
-
-def _runner(store_path: Path, slurm: Mapping[str, Any] | None, timeout_s: float) -> Runner:
-    if slurm is None:
-        return LocalRunner(timeout_s)
-    from convbench.cluster.slurm import SlurmRunner, slurm_folder
-
-    return SlurmRunner(slurm_folder(store_path), slurm, timeout_s)
 
 
 def missing(tasks: Sequence[Task], held: Contents, *, force: bool = False, retry_failed: bool = False) -> list[Task]:

@@ -11,7 +11,6 @@ from typing import Any
 
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-from convbench import __version__
 from convbench.report.environments import flatten
 from convbench.report.io.cells import tables_of
 from convbench.report.io.csv_file import to_csv
@@ -22,6 +21,7 @@ from convbench.report.plots import draw_plots
 from convbench.report.plots.points import letter
 from convbench.report.plots.style import base_css, marks_css
 from convbench.text import visible
+from convbench.version import __version__
 
 
 @dataclass(frozen=True, slots=True)
