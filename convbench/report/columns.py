@@ -26,7 +26,12 @@ def written(column: Column, value: Any) -> str:
     return "–" if value is None else _SHOW[column.show](value)
 
 
-def shown(name: str, record: Record) -> str:
+def mark(noise: str | None) -> str:
+    """What stands before a time or a ratio that was measured beside others (~), or that is not to be used (!)."""
+    return {"noisy": "~", "invalid": "!"}.get(noise or "", "")
+
+
+def figure(name: str, record: Record) -> str:
     """A figure as readers see it: rounded, with its interval where it has one, marked where it is doubtful."""
     value = getattr(record, name)
     if value is None:
@@ -36,8 +41,7 @@ def shown(name: str, record: Record) -> str:
         text = f"{text} [{record.ratio_low:.3f}, {record.ratio_high:.3f}]"
     if name == "macs" and record.algorithmic_macs not in (None, value):
         text = f"{text} ({count(record.algorithmic_macs)} algorithmic)"
-    doubtful = {"noisy": "~", "invalid": "!"}.get(record.latency_noise or "", "")
-    return f"{doubtful if name in ('latency_ms', 'ratio') else ''}{text}"
+    return f"{mark(record.latency_noise) if name in ('latency_ms', 'ratio') else ''}{text}"
 
 
 def filled_columns(records: Sequence[Record]) -> list[str]:

@@ -12,7 +12,7 @@ from typing import Any
 from convbench.errors import UsageError
 from convbench.reading import parse_json
 from convbench.records import DESCRIPTIONS, column_types
-from convbench.report.columns import SUMMARY, constant_columns, filled_columns
+from convbench.report.columns import SUMMARY, constant_columns, filled_columns, mark
 from convbench.report.io.cells import finite, keys, rows_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import environment_letters, points
@@ -115,8 +115,7 @@ def _cell(name: str, value: Any, row: Mapping[str, Any], show: Callable[[Any], s
     if name in ("latency_ms", "ratio"):
         unit = " ms" if name == "latency_ms" else ""
         low, high = (row[f"{name.removesuffix('_ms')}_{end}{'_ms' if unit else ''}"] for end in ("low", "high"))
-        about = "~" if row["latency_noise"] == "noisy" else "!" if row["latency_noise"] == "invalid" else ""
-        shown = about + shown
+        shown = mark(row["latency_noise"]) + shown
         if low is not None and high is not None:
             title = f"{title}{unit}, 95% [{significant(low)}, {significant(high)}]"
     if name in ("macs", "flops") and row["uncounted"]:

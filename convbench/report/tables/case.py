@@ -10,7 +10,7 @@ from rich.table import Table
 
 from convbench.column import columns_of
 from convbench.records import DESCRIPTIONS, Record
-from convbench.report.columns import SUMMARY, shown, written
+from convbench.report.columns import SUMMARY, figure, written
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 if TYPE_CHECKING:
@@ -201,7 +201,7 @@ def compare_table(records: Sequence[Record]) -> Table:
     for column in table.columns[1:]:
         column.justify = "right"
     for record in records:
-        cells = [shown(name, record) for name in columns]
+        cells = [figure(name, record) for name in columns]
         table.add_row(_label(record, records), *cells, *([record.status] if troubled else []))
     return table
 

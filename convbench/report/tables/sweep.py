@@ -9,7 +9,7 @@ from typing import Any
 from rich.table import Table
 
 from convbench.records import DESCRIPTIONS, Record
-from convbench.report.columns import SUMMARY, shown
+from convbench.report.columns import SUMMARY, figure
 from convbench.rows import options_of
 
 _CONDITIONS = ("input_shape", "device", "dtype", "memory_format", "mode", "execution", "threads")
@@ -34,7 +34,7 @@ def sweep_table(records: Sequence[Record]) -> Table:
         stated = options_of(record.options)
         cells = [record.target, *(_text(stated.get(name)) for name in options)]
         cells += [_text(getattr(record, name)) for name in conditions]
-        cells += [shown(name, record) for name in figures]
+        cells += [figure(name, record) for name in figures]
         table.add_row(*cells, *([record.status] if failed else []))
     return table
 
