@@ -49,6 +49,11 @@ class Step:
         """Whether forward records what a backward pass needs."""
         return self.mode != "inference"
 
+    @property
+    def _called(self) -> Callable[..., Any]:
+        """Not ``call or module``: an empty Sequential is false, and what torch.compile made has no length to ask for."""
+        return self.module if self.call is None else self.call
+
     def ask_for_input_gradients(self) -> Step:
         """Let the floating tensors among the arguments require a gradient; gives the step itself."""
         for tensor in self.inputs:
@@ -58,7 +63,7 @@ class Step:
     def forward(self) -> Any:
         """What the module gives, under autocast where that is asked for; in whatever gradient mode is active."""
         with self._autocast():
-            return (self.call or self.module)(*self.args, **self.kwargs)
+            return self._called(*self.args, **self.kwargs)
 
     def run(
         self,
@@ -95,7 +100,7 @@ class Step:
         """`run` for a caller that makes the same call many times, in the mode of `gradient_mode`."""
         if self.mode == "training":
             return self._training_step(tuple(leaf for leaf in self._leaves() if leaf.requires_grad))
-        plain = partial(self.call or self.module, *self.args, **self.kwargs)
+        plain = partial(self._called, *self.args, **self.kwargs)
         return plain if self.autocast is None else self.forward
 
     def _training_step(self, leaves: Sequence[Tensor]) -> Callable[[], None]:

@@ -164,7 +164,7 @@ WRONG = [
     (["b.csv", "--fail-slower", "5%"], "--fail-slower has nothing to judge in this baseline"),
     (["b.csv", "--fail-slower", "5%", "--measure", "cost"], "--fail-slower judges latency"),
     (["b.csv", "--reference", "PyConv"], "--reference 'PyConv' has no record in the baseline"),
-    (["b.csv", "-o", "found.tex"], "no format has the suffix"),
+    (["b.csv", "-o", "found.png"], "no format has the suffix"),
 ]
 
 

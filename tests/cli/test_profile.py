@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import threading
-import time
 from pathlib import Path
 
 import pytest
@@ -203,22 +203,29 @@ def test_every_measure_of_a_block_through_the_installed_command(installed: Cli, 
 
 
 def test_timing_waits_for_a_device_that_another_measures_on(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    held = threading.Event()
+    held, waited_for = threading.Event(), threading.Event()
 
     def hold() -> None:
         with device_lock("cpu", print):
             held.set()
-            time.sleep(0.3)
+            waited_for.wait(60)
 
     def refuse(*_: object) -> None:
         raise UsageError("got the device")
 
-    monkeypatch.setattr("convbench.measures.carry_out.profile_case", refuse)
+    def look_over(*_: object) -> list[None]:
+        """What is done before a device is waited for."""
+        waited_for.set()
+        return [None]
+
+    monkeypatch.setattr("convbench.measures.carry_out.Measurer.look_over", look_over)
+    monkeypatch.setattr("convbench.measures.carry_out.Measurer.measure", refuse)
     other = threading.Thread(target=hold)
     other.start()
     held.wait()
     result = cli("profile", "MRFA", "--measure", "latency")
     other.join()
-    assert "waiting for cpu: another convbench is measuring on it" in result.err
+    assert f"waiting for cpu: process {os.getpid()} (" in result.err
+    assert ") is measuring on it" in result.err
     assert (result.code, "got the device" in result.err) == (2, True)
     assert "waiting" not in cli("profile", "MRFA", "--measure", "latency").err
