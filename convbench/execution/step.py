@@ -51,7 +51,7 @@ class Step:
 
     @property
     def _called(self) -> Callable[..., Any]:
-        """Not ``call or module``: an empty Sequential is false, and what torch.compile made has no length to ask for."""
+        """Not ``call or module``: an empty Sequential is false, and what torch.compile makes has no length."""
         return self.module if self.call is None else self.call
 
     def ask_for_input_gradients(self) -> Step:
