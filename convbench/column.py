@@ -51,7 +51,7 @@ class Place:
         """The value, as a record holds it."""
         value = result
         for name in self.path:
-            value = getattr(value, name)
+            value = None if value is None else getattr(value, name)
         return value if self.column.said is None else self.column.said(value)
 
 
@@ -112,7 +112,7 @@ def _places(kind: type, path: tuple[str, ...]) -> list[Place]:
             continue
         stated = field.metadata[_KEY]
         if stated is None:
-            found += _places(hints[field.name], (*path, field.name))
+            found += _places(_present(hints[field.name]), (*path, field.name))
         else:
             found.append(Place(stated, (*path, field.name), str if stated.said else _bare(hints[field.name])))
     for owner in reversed(kind.__mro__):
@@ -123,8 +123,12 @@ def _places(kind: type, path: tuple[str, ...]) -> list[Place]:
     return found
 
 
+def _present(hint: Any) -> Any:
+    """``X`` of ``X | None``."""
+    return next(choice for choice in get_args(hint) or (hint,) if choice is not type(None))
+
+
 def _bare(hint: Any) -> type:
     """``int`` of ``int | None``, ``str`` of literals."""
-    choices = [choice for choice in get_args(hint) or (hint,) if choice is not type(None)]
-    first = choices[0]
+    first: Any = _present(hint)
     return first if first in (int, float, str) else str

@@ -65,9 +65,9 @@ class Span:
     half_width: float
 
     @classmethod
-    def of(cls, ratio: float, low: float, high: float) -> Span:
-        """From the ratio itself and the bounds of its interval."""
-        return cls(math.log(ratio), math.log(high / low) / 2)
+    def of(cls, ratio: float, low: float | None, high: float | None) -> Span:
+        """From the ratio itself and the bounds of its interval, which reaches any distance where it is not known."""
+        return cls(math.log(ratio), math.inf if low is None or high is None else math.log(high / low) / 2)
 
     def over(self, other: Span) -> Span:
         """The quotient of two that were measured independently."""
@@ -93,8 +93,8 @@ class Drift:
     """Latency over the reference's, then and now, and how the one compares to the other. ``key``: of the case.
 
     verdict: ``slower`` and ``faster`` where the change is at least the threshold, and its interval leaves no doubt that
-    there is one; ``same`` where the interval lies within the threshold; else ``unclear``. withheld: the noise that
-    leaves a verdict only to changes far beyond it.
+    there is one; ``same`` where the interval lies within the threshold; else ``unclear``. margin: that threshold.
+    withheld: the noise that leaves a verdict only to changes far beyond it.
     """
 
     key: str
@@ -103,6 +103,7 @@ class Drift:
     before: Span
     now: Span
     verdict: Verdict
+    margin: float
     withheld: str | None = None
 
     @property
@@ -346,7 +347,7 @@ def _drift(comparison: Comparison, ratio: Ratio, threshold: float | None, earlie
     verdict: Verdict = judge_disturbed(change, limit, ratio.margin) if ratio.withheld else judge(change, limit)
     row = comparison.row
     return Drift(
-        row.case.key, row.label, comparison.reference.label, comparison.before, now, verdict, withheld=ratio.withheld
+        row.case.key, row.label, comparison.reference.label, comparison.before, now, verdict, limit, ratio.withheld
     )
 
 

@@ -39,15 +39,15 @@ def compare(
 ) -> None:
     """Measure several targets side by side; without names, all registered blocks.
 
-    A verdict says whether a target is faster or slower than the baseline beyond the margin that this machine's noise
-    allows: faster, slower, same, or unclear.
+    A verdict says whether a target is faster or slower than the baseline by over 1%, the same within that, or unclear,
+    and then what would help. A target that is named twice is held against itself: an A/A trial.
     """
     from convbench.measures.table import check_measures
     from convbench.report.tables.case import compare_table, conditions
 
     output = check_outputs(output or ())
     measures = check_measures(measure, flags.device)
-    names = expand_targets(targets)
+    names = expand_targets(targets, repeated=True)
     index = _baseline_index(names, baseline)
     cases = [flags.case(name) for name in names]
     measured = carry_out(cases, make_plan(measures, timing, strict=strict), output, index)

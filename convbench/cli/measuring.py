@@ -92,6 +92,7 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
         "timeout_s": flags.timeout,
         "rigorous": flags.rigorous,
         "metric": flags.metric,
+        "allocator": flags.allocator,
         "force_threads": flags.force,
     }
     return LatencySettings(**{key: value for key, value in given.items() if value is not None})
@@ -123,8 +124,8 @@ def _notes(outcome: Outcome) -> list[str]:
     results, found = outcome.results, list(outcome.notes)
     for name, field in (("erf", "warnings"), ("latency", "notes"), ("memory", "notes")):
         found += [f"{_TITLES.get(name, name)}: {message}" for message in getattr(results.get(name), field, ())]
-    if outcome.ratio is not None and outcome.ratio.withheld is not None:
-        found.append(f"latency: {outcome.ratio.withheld}")
+    if outcome.ratio is not None and outcome.ratio.verdict_reason is not None:
+        found.append(f"latency: {outcome.ratio.verdict_reason}")
     cost = results.get("cost")
     if cost is not None and cost.method == "real":
         found.append(f"cost: counted on a real run: {cost.reason}")

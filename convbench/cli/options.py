@@ -22,15 +22,19 @@ def complete_target(incomplete: str) -> list[str]:
     return [name for name in names if name.lower().startswith(incomplete.lower())]
 
 
-def expand_targets(references: Sequence[str] | None, kind: Kind = "block") -> list[str]:
-    """References as typed, wildcards replaced by what they match; every registered ``kind`` when there are none."""
+def expand_targets(references: Sequence[str] | None, kind: Kind = "block", *, repeated: bool = False) -> list[str]:
+    """References as typed, wildcards replaced by what they match; every registered ``kind`` when there are none.
+
+    repeated: whether a name that is typed twice stays twice. A wildcard adds only what is not there yet.
+    """
     if not references:
         return [entry.name for entry in select(kind=kind)]
     names: list[str] = []
     for reference in references:
         wild = any(symbol in reference for symbol in "*?[") and ":" not in reference
-        names += [entry.name for entry in select([reference])] if wild else [reference]
-    return list(dict.fromkeys(names))
+        found = [entry.name for entry in select([reference])] if wild else [reference]
+        names += [name for name in found if name not in names or (repeated and not wild)]
+    return names
 
 
 Target = Annotated[
@@ -122,12 +126,20 @@ MaxTime = Annotated[
     float | None,
     typer.Option(
         "--max-time",
-        help="Seconds of timing a target, all processes together.  [default: 6; compare: 10]",
+        help="Seconds of timing a target after its warm-up, all processes together.  [default: 6; compare: 10]",
         show_default=False,
     ),
 ]
 Rigorous = Annotated[bool, typer.Option("--rigorous", help="Eight measuring processes and tighter intervals.")]
 Metric = Annotated[str, typer.Option("--metric", help="time, or instructions (repeatable where no clock is).")]
+Allocator = Annotated[
+    str,
+    typer.Option(
+        "--allocator",
+        help="kept: freed memory stays with the timed process, as in one that has run for long; default: as glibc does "
+        "by itself, which may take 2.6 times as long.",
+    ),
+]
 Timeout = Annotated[
     float | None, typer.Option("--timeout", help="Seconds after which a hanging target is stopped.", show_default=False)
 ]
@@ -195,6 +207,7 @@ class TimingFlags:
     max_time: MaxTime = None
     rigorous: Rigorous = False
     metric: Metric = "time"
+    allocator: Allocator = "kept"
     timeout: Timeout = None
     force: Force = False
 

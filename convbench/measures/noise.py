@@ -24,7 +24,7 @@ class NoiseFloor:
     """What a comparison of a block with itself gave.
 
     input_shape: as in records. ratio, low, high: of the two instances, 1 in truth, with the 95% interval. margin: that
-    the protocol chose. noise: ``quiet``, ``noisy`` or ``invalid``.
+    verdicts are held against. noise: ``quiet``, ``noisy`` or ``invalid``.
     smallest_difference: least true difference, as a share, that half of all comparisons can tell from none: the margin
     and half the interval.
     """
@@ -61,6 +61,8 @@ def _floor(case: Case, progress: Callable[[Any], None] | None, compare: Compare)
     if ratio is None:
         reasons = [latency.error for latency in comparison.latencies if latency.error]
         raise MeasurementError(f"the noise floor could not be measured: {'; '.join(reasons) or 'no process was timed'}")
+    if ratio.low is None or ratio.high is None:
+        raise MeasurementError(f"the noise floor could not be measured: {ratio.withheld}")
     half_width = max(math.log(ratio.high / ratio.ratio), math.log(ratio.ratio / ratio.low))
     return NoiseFloor(
         input_shape=format_shapes(((1, 64, case.size or 0, case.size or 0),)),

@@ -8,6 +8,7 @@ from typing import Any
 from convbench.column import Column
 from convbench.records import COLUMNS, DESCRIPTIONS, Record
 from convbench.report.units import bytes_, count, milliseconds, significant
+from convbench.statistics import stated
 
 _SHOW: dict[str, Callable[[Any], str]] = {
     "text": str,
@@ -38,10 +39,19 @@ def figure(name: str, record: Record) -> str:
         return "–"
     text = written(DESCRIPTIONS[name], value)
     if name == "ratio":
-        text = f"{text} [{record.ratio_low:.3f}, {record.ratio_high:.3f}]"
+        text = f"{text} {interval(record.ratio_low, record.ratio_high)}"
+    if name == "device_ratio":
+        text = f"{text} {interval(record.device_ratio_low, record.device_ratio_high)}"
+    if name in ("verdict", "device_verdict"):
+        text = stated(value, record.margin)
     if name == "macs" and record.algorithmic_macs not in (None, value):
         text = f"{text} ({count(record.algorithmic_macs)} algorithmic)"
     return f"{mark(record.latency_noise) if name in ('latency_ms', 'ratio') else ''}{text}"
+
+
+def interval(low: float | None, high: float | None) -> str:
+    """The bounds of a ratio; where they are withheld, that its spread is not known."""
+    return "[spread not known]" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"
 
 
 def filled_columns(records: Sequence[Record]) -> list[str]:

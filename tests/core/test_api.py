@@ -125,4 +125,5 @@ def test_latency_of_a_module_instance() -> None:
         nn.Conv2d(4, 4, 3), shape=(1, 4, 8, 8), measures=["latency"], latency=LatencySettings(processes=1, max_time_s=1)
     )
     assert record.status == "ok", record.error
-    assert record.latency_low_ms <= record.latency_ms <= record.latency_high_ms  # type: ignore[operator]
+    assert record.latency_ms > 0
+    assert record.latency_low_ms is record.latency_high_ms is None  # of one process nothing says how far others lie

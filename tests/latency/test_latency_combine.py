@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from convbench.measures.latency.combine import Gathered, comparison_of
+from convbench.measures.latency.combine import comparison_of
+from convbench.measures.latency.judge import Gathered
 from convbench.measures.latency.result import LatencyComparison
 from convbench.measures.latency.settings import LatencySettings
 from convbench.measures.latency.timing.result import TargetTiming
@@ -42,9 +43,29 @@ def test_the_median_is_the_geometric_mean_with_a_t_interval_over_processes() -> 
     assert latency.throughput_per_s == pytest.approx(4 / stats.gmean(medians) * 1e3)
 
 
-def test_one_process_reports_its_order_statistic_interval() -> None:
-    (latency,) = report([timing(2.0, half_width=0.1)]).latencies
-    assert (latency.low_ms, latency.high_ms) == (pytest.approx(1.9), pytest.approx(2.1))
+@pytest.mark.parametrize("count", [1, 2])
+def test_fewer_than_three_processes_have_no_interval_and_no_verdict(count: int) -> None:
+    """Two medians that agree to 9 digits once gave [5e-9, 7.4e9] where they did not."""
+    comparison = report(
+        [timing(2.0, half_width=0.1)] * count, [timing(4.0, math.log(2.0))] * count, controls=STILL[:count]
+    )
+    for latency in comparison.latencies:
+        assert (latency.low_ms, latency.high_ms, latency.noise) == (None, None, "noisy")
+        assert any("spread not known" in note for note in latency.notes)
+    ratio, control = comparison.ratios[1], comparison.control
+    assert ratio is not None
+    assert control is not None
+    assert (ratio.ratio, ratio.low, ratio.high, ratio.verdict) == (pytest.approx(2.0), None, None, "unclear")
+    assert "--processes 3" in str(ratio.verdict_reason)
+    assert (control.low, control.high) == (None, None)
+
+
+def test_fewer_than_twenty_rounds_are_told() -> None:
+    found = [timing(1.0) for _ in range(3)]
+    found[1] = replace(found[1], eager=replace(column(1.0), samples=7))
+    (latency,) = report(found).latencies
+    assert latency.noise == "noisy"
+    assert "only 7 rounds in a process, fewer than 20: give it more --max-time" in latency.notes
 
 
 def test_first_call_is_a_median_and_compiling_that_from_the_empty_cache() -> None:
@@ -85,26 +106,45 @@ def test_verdicts(ratios: tuple[float, ...], expected: str) -> None:
     assert ratio.verdict == expected
 
 
-def test_the_margin_grows_with_the_controls_upper_bound() -> None:
-    controls = [interval(value) for value in (0.01, -0.01, 0.012, -0.008, 0.004)]
-    logs = [value.centre for value in controls]
+def test_noise_does_not_widen_the_margin() -> None:
+    """A true +3% was called the same, because the control's noise had widened the margin to 7.3%."""
+    controls = [interval(value) for value in (0.04, -0.05, 0.06, -0.04, 0.01)]
+    target = [timing(1.0, value) for value in (0.031, 0.028, 0.03, 0.029, 0.032)]
+    comparison = report(processes(1, 1, 1, 1, 1), target, controls=controls)
+    ratio, logs = comparison.ratios[1], [value.centre for value in controls]
+    assert ratio is not None
+    assert (ratio.margin, ratio.verdict) == (0.01, "slower")
     low, high = stats.t.interval(0.95, 4, np.mean(logs), stats.sem(logs))
-    comparison = report(processes(1, 1, 1, 1, 1), processes(1, 1, 1, 1, 1, ratio=0.03), controls=controls)
-    ratio = comparison.ratios[1]
-    assert ratio is not None
-    assert ratio.margin == pytest.approx(math.expm1(1.5 * max(abs(low), abs(high))))
-    assert ratio.margin > 0.01
-    assert comparison.control is not None
-    assert (comparison.control.low, comparison.control.high) == (
-        pytest.approx(math.exp(low)),
-        pytest.approx(math.exp(high)),
-    )
+    assert ratio.control is not None
+    assert (ratio.control.low, ratio.control.high) == (pytest.approx(math.exp(low)), pytest.approx(math.exp(high)))
 
 
-def test_a_quiet_control_leaves_the_margin_asked_for() -> None:
-    ratio = report(processes(1, 1, 1), processes(1, 1, 1, ratio=0.0)).ratios[1]
+@pytest.mark.parametrize(
+    ("ratios", "disturbed", "reason"),
+    [
+        ((1.004, 1.0045, 1.005, 1.0042, 1.0048), 0.0, "less than the margin of 1%"),
+        ((0.95, 1.05, 1.02, 0.97, 1.0), 0.0, "more --processes and --max-time"),
+        ((0.95, 1.05, 1.02, 0.97, 1.0), 0.3, "end what else runs here (30% of the samples"),
+        ((1.03, 1.05, 1.001, 1.06, 1.02), 0.0, "does not say whether by over 1%"),
+    ],
+)
+def test_an_unclear_verdict_says_why_and_what_would_help(
+    ratios: tuple[float, ...], disturbed: float, reason: str
+) -> None:
+    noise = replace(QUIET, interrupted=disturbed)
+    target = [timing(1.0, math.log(ratio), disturbance=noise) for ratio in ratios]
+    ratio = report(processes(1, 1, 1, 1, 1), target).ratios[1]
     assert ratio is not None
-    assert ratio.margin == 0.01
+    assert (ratio.verdict, ratio.withheld) == ("unclear", None)
+    assert reason in str(ratio.verdict_reason)
+
+
+def test_a_wide_interval_is_never_the_same() -> None:
+    """[0.68, 1.51] on three samples read ``same``."""
+    target = [timing(1.0, interval(value, 0.3)) for value in (0.0, 0.01, -0.01)]
+    ratio = report(processes(1, 1, 1), target).ratios[1]
+    assert ratio is not None
+    assert ratio.verdict == "unclear"
 
 
 def test_a_control_beyond_the_margin_withholds_every_verdict() -> None:
@@ -126,16 +166,42 @@ def test_without_a_control_there_is_no_verdict() -> None:
     assert "second instance" in str(ratio.withheld)
 
 
+def interrupted(ratio: float, calm: int) -> TargetTiming:
+    """A process of 100 rounds of which all but ``calm`` were interrupted, and whose ratio is off for that."""
+    return replace(timing(1.0), eager=replace(column(1.0, ratio), calm=calm))
+
+
+def test_a_disturbed_process_is_left_out_where_three_others_are_there() -> None:
+    target = [*processes(1, 1, 1, ratio=math.log(1.1)), interrupted(0.6, calm=5), interrupted(-0.3, calm=19)]
+    ratio = report(processes(1, 1, 1, 1, 1), target).ratios[1]
+    assert ratio is not None
+    assert (ratio.ratio, ratio.verdict) == (pytest.approx(1.1), "slower")
+
+
+def test_too_few_undisturbed_processes_withhold_the_verdict() -> None:
+    target = [*processes(1, 1, ratio=0.5), *(interrupted(0.5, calm=5) for _ in range(3))]
+    ratio = report(processes(1, 1, 1, 1, 1), target).ratios[1]
+    assert ratio is not None
+    assert (ratio.verdict, ratio.ratio) == ("unclear", pytest.approx(math.exp(0.5)))
+    assert "3 of 5 processes were interrupted" in str(ratio.withheld)
+
+
 @pytest.mark.parametrize("disturbed", [0, 1])
-def test_invalid_samples_of_either_withhold_the_verdict(disturbed: int) -> None:
-    loud = replace(QUIET, interrupted=0.5)
+def test_time_stolen_from_either_withholds_the_verdict(disturbed: int) -> None:
     targets = [processes(1, 1, 1), processes(1, 1, 1, ratio=0.5)]
-    targets[disturbed] = [replace(one, disturbance=loud) for one in targets[disturbed]]
+    targets[disturbed] = [replace(one, disturbance=replace(QUIET, steal=0.5)) for one in targets[disturbed]]
     comparison = report(*targets)
     assert comparison.latencies[disturbed].noise == "invalid"
     assert comparison.ratios[1] is not None
     assert comparison.ratios[1].verdict == "unclear"
-    assert "40%" in str(comparison.ratios[1].withheld)
+    assert "50% of the processor time" in str(comparison.ratios[1].withheld)
+
+
+def test_page_faults_are_no_noise_where_the_heap_is_the_allocators() -> None:
+    gathered = Gathered({0: [timing(1.0, disturbance=replace(QUIET, faults=0.6, faults_per_call=200.0))] * 3})
+    for allocator, noise in (("kept", "invalid"), ("default", "quiet")):
+        (latency,) = comparison_of(gathered, 1, 0, replace(SETTINGS, allocator=allocator)).latencies
+        assert latency.noise == noise
 
 
 @pytest.mark.parametrize(
@@ -187,7 +253,9 @@ def test_device_columns_tell_launch_bound_calls() -> None:
     assert (first.median_ms, first.launch_bound, first.cache) == (pytest.approx(1.0), True, "cold")
     assert not second.launch_bound
     assert comparison.ratios[1] is not None
-    assert comparison.ratios[1].device_ratio == pytest.approx(1.5)
+    assert comparison.ratios[1].device is not None
+    assert comparison.ratios[1].device.ratio == pytest.approx(1.5)
+    assert (comparison.ratios[1].verdict, comparison.ratios[1].device.verdict) == ("same", "slower")
 
 
 def test_a_failed_target_has_its_status_and_no_ratio() -> None:

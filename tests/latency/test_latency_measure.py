@@ -40,10 +40,8 @@ def test_one_case_from_two_processes() -> None:
     told: list[Progress] = []
     latency = measure_latency(replace(case(), batch=2), replace(QUICK, processes=2), told.append)
     assert (latency.status, latency.error, latency.processes) == ("ok", None, 2)
-    assert latency.low_ms is not None
     assert latency.median_ms is not None
-    assert latency.high_ms is not None
-    assert 0 < latency.low_ms <= latency.median_ms <= latency.high_ms
+    assert (latency.low_ms, latency.high_ms, latency.allocator) == (None, None, "kept")
     assert latency.first_ms is not None
     assert latency.throughput_per_s == pytest.approx(2e3 / latency.median_ms)
     assert latency.samples >= 6
@@ -79,7 +77,7 @@ def test_bad_targets_have_a_status_and_the_others_their_figures() -> None:
     assert "dim must be a multiple of 3, got 8" in str(errors[4])
     assert comparison.ratios[:5] == (None,) * 5
     assert comparison.ratios[5] is not None
-    assert comparison.ratios[5].low <= comparison.ratios[5].ratio <= comparison.ratios[5].high
+    assert comparison.ratios[5].verdict == "unclear"
 
 
 def test_a_target_that_the_kernel_kills_ran_out_of_memory() -> None:

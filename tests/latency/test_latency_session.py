@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from convbench.measures.latency.timing.order import JOB, Order
 from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
 from convbench.target.packed import Packed
 from convbench.workers.process import WorkerCrash, WorkerTimeout
-from tests.latency.made import timing
+from tests.latency.made import QUIET, timing
 
 Say = Callable[[Mapping[str, Any]], None]
 Scene = Callable[[Order, Say], ProcessTiming]
@@ -276,3 +277,48 @@ def test_nothing_is_left_behind(stage: Stage, tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     play(2)
     assert list(tmp_path.iterdir()) == []
+
+
+def disturbed(share: float, elapsed_s: float = 2.0) -> Scene:
+    """A process in which so many samples were interrupted; its ratio says which it was."""
+
+    def scene(order: Order, say: Say) -> ProcessTiming:
+        noise = replace(QUIET, interrupted=share)
+        targets = {index: timing(1.0, None if index == 0 else share, disturbance=noise) for index in order.cases}
+        return ProcessTiming(targets, timing(1.0, 0.0), rounds=100, elapsed_s=elapsed_s)
+
+    return scene
+
+
+def shares(session: Session) -> list[float]:
+    return [target.disturbance.interrupted for target in session.gathered.timings[1] if target.disturbance]  # type: ignore[misc]
+
+
+def test_a_disturbed_process_is_replaced_while_there_is_time(stage: Stage) -> None:
+    """Of 2 · 10 s, three processes of 2 s leave time for seven more."""
+    stage.scenes = [disturbed(0.1), disturbed(0.6), disturbed(0.5), disturbed(0.7), disturbed(0.0), disturbed(0.2)]
+    session = play(2, replicates=3)
+    assert shares(session) == [0.1, 0.0, 0.2]
+    assert len(session.gathered.controls) == 3
+    assert "3 of 6 processes left out: others wanted the same cores" in session.gathered.notes
+
+
+def test_a_quiet_measurement_takes_no_more_processes_than_asked_for(stage: Stage) -> None:
+    stage.scenes = [disturbed(share) for share in (0.1, 0.39, 0.0)]
+    assert shares(play(2, replicates=3)) == [0.1, 0.39, 0.0]
+
+
+def test_disturbed_processes_stay_where_there_is_no_time_for_others(stage: Stage) -> None:
+    stage.scenes = [disturbed(0.5, elapsed_s=6.0) for _ in range(3)]
+    assert shares(play(2, replicates=3)) == [0.5] * 3
+
+
+def test_at_most_as_many_processes_again_are_taken(stage: Stage) -> None:
+    stage.scenes = [disturbed(0.5, elapsed_s=0.1) for _ in range(9)]
+    assert len(shares(play(2, replicates=3))) == 3
+    assert len(stage.orders) == 6
+
+
+def test_each_process_need_not_be_as_precise_as_the_mean_of_all(stage: Stage) -> None:
+    play(2, replicates=4)
+    assert {(order.precision, order.margin) for order in stage.orders} == {(0.02, 0.02)}

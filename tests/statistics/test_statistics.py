@@ -20,6 +20,7 @@ from convbench.statistics import (
     median_ranks,
     outlier_share,
     replicate,
+    stated,
     verdict,
 )
 
@@ -126,6 +127,30 @@ def test_processes_that_agree_by_chance_keep_their_own_uncertainty() -> None:
     assert combined.degrees_of_freedom == math.inf
 
 
+def test_a_process_that_knows_less_counts_for_less() -> None:
+    """Weights 1/(s² + τ²) by hand: three at 0.1 ± 0.01 and one at 0.4 ± 0.8 fit together with τ² = 0."""
+    combined = replicate([Interval(0.1, 0.09, 0.11)] * 3 + [Interval(0.4, -0.4, 1.2)])
+    assert combined.centre == pytest.approx((3 * 0.1 * 80**2 + 0.4) / (3 * 80**2 + 1))
+    assert combined.half_width < 0.011
+
+
+def test_processes_that_differ_by_more_than_they_know_count_alike() -> None:
+    estimates = [Interval(v, v - 0.001 * w, v + 0.001 * w) for v, w in ((0.0, 1), (0.3, 2), (0.1, 1), (0.2, 3))]
+    combined = replicate(estimates)
+    assert combined.centre == pytest.approx(0.15, abs=1e-3)
+    low, high = stats.t.interval(0.95, 3, 0.15, stats.sem([0.0, 0.3, 0.1, 0.2]))
+    assert (combined.low, combined.high) == (pytest.approx(low, abs=2e-3), pytest.approx(high, abs=2e-3))
+
+
+@pytest.mark.parametrize(
+    ("verdict_", "text"),
+    [("same", "same within 1%"), ("slower", "slower by over 1%"), ("faster", "faster by over 1%")],
+)
+def test_a_verdict_says_its_margin(verdict_: str, text: str) -> None:
+    assert stated(verdict_, 0.01) == text  # type: ignore[arg-type]
+    assert stated("unclear", 0.025) == "unclear at 2.5%"
+
+
 def test_one_process_keeps_its_own_interval() -> None:
     combined = replicate([Interval(0.1, 0.05, 0.2)])
     assert (combined.low, combined.high) == (0.05, 0.2)
@@ -203,6 +228,8 @@ def test_holm_keeps_the_family_error_where_single_tests_do_not() -> None:
         (0.02, 0.04, 0.01, "slower"),
         (-0.04, -0.02, 0.01, "faster"),
         (-0.004, 0.006, 1.0, "same"),
+        (0.001, 0.006, 1.0, "unclear"),  # within the margin, but not 1
+        (-0.006, -0.001, 1.0, "unclear"),
         (0.002, 0.04, 1.0, "unclear"),
         (-0.04, 0.04, 1.0, "unclear"),
         (0.02, 0.04, 0.2, "unclear"),  # significant alone, not among its many siblings

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,9 +15,11 @@ import torch
 from convbench.case import Case
 from convbench.measures.latency.timing import job
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.measures.latency.timing.clock import Clock, Sample
 from convbench.measures.latency.timing.job import precise
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
+from convbench.measures.latency.timing.rounds import Lane
 from convbench.statistics import Interval
 from convbench.target.packed import Packed
 from tests.timing.machines import TickingHost
@@ -72,14 +75,81 @@ def test_every_target_and_the_control_are_timed_in_the_same_rounds() -> None:
     assert gc.isenabled()
 
 
-def test_looks_come_at_100_rounds_and_its_doubles_until_it_is_precise() -> None:
+def test_looks_come_at_50_rounds_and_its_doubles_until_it_is_precise() -> None:
     messages: list[Mapping[str, Any]] = []
-    timing = run(order(case(), budget_s=1.0, margin=1e-9), messages)
+    timing = run(order(case(), case(), budget_s=0.3, margin=1e-9), messages)
     looks = [message["look"]["rounds"] for message in messages if "look" in message]
-    assert looks[:-1] == [100 * 2**n for n in range(len(looks) - 1)]
+    assert looks[:-1] == [50 * 2**n for n in range(len(looks) - 1)]
     assert len(looks) > 3
     assert looks[-1] == timing.rounds < 2 * looks[-2]  # the last is cut short by the deadline
-    assert run(order(case(), budget_s=0.5)).rounds == 100
+    assert run(order(case(), budget_s=0.5, margin=1e-9)).rounds == 50  # a profile does not wait for its control
+
+
+def test_the_time_begins_after_the_warm_up() -> None:
+    """Warming up two instances takes 0.2 s each, which would leave nothing of 0.1 s."""
+    timing = run(order(case(), budget_s=0.1, precision=1e-9))
+    assert 0.1 <= timing.elapsed_s < 0.11
+    assert timing.rounds > 100
+
+
+def test_kernels_are_recorded_when_the_timing_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    rounds: list[int] = []
+    monkeypatch.setattr(job, "recorded_kernels", lambda one: (rounds.append(len(one.eager.samples)) or ("k×1",), ()))
+    timing = run(order(case(), case(size=7), kernels=True))
+    assert rounds == [50, 50]
+    assert {target.kernels for target in timing.targets.values()} == {("k×1",)}
+
+
+class Script(Clock):
+    """A clock that gives what is written down, (time, processor time) in ns a sample."""
+
+    minimum_ns = warm_up_ns = 0
+    chunk = 1000
+
+    def __init__(self, *samples: tuple[float, float]) -> None:
+        self.samples = samples
+
+    def once(self, call: object) -> int:
+        return 1
+
+    def sample(self, call: object, repeats: int) -> None: ...
+
+    def collect(self) -> list[Sample]:
+        return [Sample(wall, int(wall), int(cpu)) for wall, cpu in self.samples]
+
+
+def lane(*samples: tuple[float, float]) -> Lane:
+    made = Lane(0, lambda: None, nullcontext, Script(*samples))
+    made.samples = made.clock.collect()
+    return made
+
+
+def test_a_ratio_is_to_both_instances_of_the_baseline() -> None:
+    first, again = lane(*[(100, 100)] * 30), lane(*[(121, 121)] * 30)
+    found = job._column(lane(*[(220, 220)] * 30), [first, again])
+    assert found is not None
+    assert found.log_ratio is not None
+    assert found.log_ratio.exp.centre == pytest.approx(2.0)  # to √(100 · 121) = 110
+
+
+def test_rounds_in_which_either_was_interrupted_do_not_count_where_others_do() -> None:
+    """Of 50 rounds, 26 are left alone: the target was interrupted in the first 14, the baseline in the last 10."""
+    slow, calm = (900, 100), (110, 110)
+    target, base = lane(*[slow] * 14, *[calm] * 36), lane(*[(100, 100)] * 40, *[(500, 100)] * 10)
+    found = job._column(target, [base])
+    assert found is not None
+    assert found.log_ratio is not None
+    assert (found.calm, found.samples, found.is_disturbed) == (26, 50, False)
+    assert found.log_ratio.exp.high == pytest.approx(1.1)
+    assert found.median_ms.high * 1e6 == pytest.approx(900, rel=0.9)  # the median is of all samples
+
+
+def test_a_process_without_undisturbed_rounds_says_so() -> None:
+    found = job._column(lane(*[(900, 100)] * 31, *[(110, 110)] * 19), [lane(*[(100, 100)] * 50)])
+    assert found is not None
+    assert found.log_ratio is not None
+    assert (found.calm, found.is_disturbed) == (19, True)
+    assert found.log_ratio.exp.centre == pytest.approx(9.0)
 
 
 def test_short_calls_are_repeated_within_a_sample() -> None:
@@ -189,10 +259,10 @@ def column(half_width: float, ratio: Interval | None = None) -> TargetTiming:
     [
         (column(0.009), column(0.009, Interval(0, -0.004, 0.004)), True),
         (column(0.011), column(0.009, Interval(0, -0.004, 0.004)), False),
-        (column(0.009), column(0.011, Interval(0, -0.004, 0.004)), False),
-        (column(0.009), column(0.009, Interval(0, -0.006, 0.006)), False),
-        (column(0.009), column(0.009, Interval(0.5, 0.49, 0.51)), False),  # a large ratio, and too wide
-        (column(0.009), column(0.009, Interval(0.5, 0.496, 0.504)), True),
+        (column(0.009), column(0.9, Interval(0, -0.4, 0.4)), True),  # nobody is shown the control's median
+        (column(0.009, Interval(0, -0.006, 0.006)), column(0.009), False),
+        (column(0.009, Interval(0.5, 0.49, 0.51)), column(0.009), False),  # a large ratio, and too wide
+        (column(0.009, Interval(0.5, 0.496, 0.504)), column(0.009), True),
         (TargetTiming("error", "no"), column(0.009, Interval(0, -0.004, 0.004)), True),
     ],
 )

@@ -1,65 +1,37 @@
-"""From what each process found to what is reported: medians, ratios, noise, verdicts."""
+"""From what each process found to what is reported: medians, noise, and, judged, ratios."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from statistics import mean, median, stdev
 
-from convbench.measures.latency.result import Control, DeviceLatency, Latency, LatencyComparison, Ratio
+from convbench.measures.latency.judge import Gathered, bounds, broken, control_of, ratios_of, spread_not_known
+from convbench.measures.latency.result import DeviceLatency, Latency, LatencyComparison
 from convbench.measures.latency.settings import LatencySettings
-from convbench.measures.latency.timing.noise import INVALID, NOISY, grade
-from convbench.measures.latency.timing.result import Column, TargetTiming
-from convbench.statistics import Interval, Replicated, beyond_margin, holm, replicate, verdict
+from convbench.measures.latency.timing.noise import NOISY, Noise, grade
+from convbench.measures.latency.timing.result import FEWEST_ROUNDS, Column, TargetTiming
+from convbench.statistics import FEWEST_PROCESSES, Interval, Replicated, replicate
+from convbench.workers.environment import allocator_name
 
-_CONTROL_FACTOR = 1.5
 _LAUNCH_BOUND = 1.2
-
-
-@dataclass(slots=True)
-class Gathered:
-    """What the processes gave. timings: by target, one a process. failures: the timing that says why a target has none.
-
-    controls: log ratios of the control to the baseline, one a process. interrupted: whether processes are missing.
-    """
-
-    timings: dict[int, list[TargetTiming]] = field(default_factory=dict)
-    failures: dict[int, TargetTiming] = field(default_factory=dict)
-    controls: list[Interval] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    interrupted: bool = False
 
 
 def comparison_of(gathered: Gathered, count: int, baseline: int, settings: LatencySettings) -> LatencyComparison:
     """The report on ``count`` targets, ratios to the one at ``baseline``."""
-    control = replicate(gathered.controls) if gathered.controls else None
-    broken = _broken(control, settings.margin)
-    latencies = tuple(_latency(gathered, index, broken, settings) for index in range(count))
-    margin = settings.margin if control is None else max(settings.margin, math.expm1(_CONTROL_FACTOR * _upper(control)))
-    paired = {index: replicate(found) for index in range(count) if (found := _log_ratios(gathered, index, baseline))}
-    adjusted = dict(zip(paired, holm([beyond_margin(ratio, margin) for ratio in paired.values()]), strict=True))
-    ratios = {
-        index: _ratio(
-            log_ratio,
-            margin,
-            adjusted[index],
-            control,
-            _withheld((latencies[baseline], latencies[index]), control, broken),
-            _device_ratio(gathered, index),
-        )
-        for index, log_ratio in paired.items()
-    }
+    controls = gathered.controls
+    control = replicate(controls) if controls else None
+    differing = broken(control, len(controls), settings.margin)
     return LatencyComparison(
-        latencies=latencies,
-        ratios=tuple(ratios.get(index) for index in range(count)),
+        latencies=tuple(_latency(gathered, index, differing, settings) for index in range(count)),
+        ratios=ratios_of(gathered, count, baseline, control, settings.margin),
         baseline=baseline,
-        control=None if control is None else _control(control),
+        control=None if control is None else control_of(control, len(controls)),
         notes=tuple(dict.fromkeys(gathered.notes)),
     )
 
 
-def _latency(gathered: Gathered, index: int, broken: str | None, settings: LatencySettings) -> Latency:
+def _latency(gathered: Gathered, index: int, differing: str | None, settings: LatencySettings) -> Latency:
     failed = gathered.failures.get(index)
     timings = [timing for timing in gathered.timings.get(index, ()) if timing.eager is not None]
     if failed is not None:
@@ -68,29 +40,33 @@ def _latency(gathered: Gathered, index: int, broken: str | None, settings: Laten
         return Latency(status="interrupted", error="interrupted before its first process was done")
     columns = [timing.eager for timing in timings if timing.eager is not None]
     middle = _median(columns)
-    shares = _shares(timings, columns)
-    noise = "invalid" if broken else grade(max(shares.values()))
+    median_ms, (low_ms, high_ms) = math.exp(middle.centre), bounds(middle, len(columns))
+    shares = _shares(timings, columns, settings)
+    few = _too_few(columns)
+    noise: Noise = "invalid" if differing else grade(max(shares.values()))
     compiled = [timing.compile_ms for timing in timings if timing.compile_ms is not None]
     return Latency(
-        median_ms=middle.centre,
-        low_ms=middle.low,
-        high_ms=middle.high,
+        median_ms=median_ms,
+        low_ms=low_ms,
+        high_ms=high_ms,
         p10_ms=_geometric_mean(column.p10_ms for column in columns),
         p90_ms=_geometric_mean(column.p90_ms for column in columns),
         first_ms=median(timing.first_ms for timing in timings if timing.first_ms is not None),
         compile_ms=max(compiled, default=None),
         samples=sum(column.samples for column in columns),
         processes=len(columns),
-        noise=noise,
+        noise="noisy" if few and noise == "quiet" else noise,
+        allocator=allocator_name(settings.allocator),
         outlier_share=mean(column.outlier_share for column in columns),
-        throughput_per_s=1e3 * timings[0].batch / middle.centre,
+        throughput_per_s=1e3 * timings[0].batch / median_ms,
         calls_per_sample=timings[0].calls_per_sample,
         kernels=next((timing.kernels for timing in timings if timing.kernels), ()),
-        device=_device(timings, middle.centre, settings),
+        device=_device(timings, median_ms, settings),
         notes=tuple(
             dict.fromkeys(
                 [
-                    *([broken] if broken else []),
+                    *([differing] if differing else []),
+                    *few,
                     *_explanations(shares, timings),
                     *(note for timing in timings for note in timing.notes),
                 ]
@@ -101,8 +77,21 @@ def _latency(gathered: Gathered, index: int, broken: str | None, settings: Laten
     )
 
 
-def _median(columns: Sequence[Column]) -> Interval:
-    return replicate([_log(column.median_ms) for column in columns]).exp
+def _median(columns: Sequence[Column]) -> Replicated:
+    """Of the logarithms of the processes' medians."""
+    return replicate([_log(column.median_ms) for column in columns])
+
+
+def _too_few(columns: Sequence[Column]) -> list[str]:
+    """What to say where there are too few processes or rounds to know the spread from."""
+    texts = []
+    fewest = min(column.samples for column in columns)
+    if fewest < FEWEST_ROUNDS:
+        rounds = f"{fewest} round{'s' if fewest > 1 else ''}"
+        texts.append(f"only {rounds} in a process, fewer than {FEWEST_ROUNDS}: give it more --max-time")
+    if len(columns) < FEWEST_PROCESSES:
+        texts.append(spread_not_known(len(columns)))
+    return texts
 
 
 def _device(timings: Sequence[TargetTiming], eager_ms: float, settings: LatencySettings) -> DeviceLatency | None:
@@ -110,17 +99,22 @@ def _device(timings: Sequence[TargetTiming], eager_ms: float, settings: LatencyS
     if not columns:
         return None
     middle = _median(columns)
-    bound = eager_ms / middle.centre > _LAUNCH_BOUND
-    return DeviceLatency(middle.centre, middle.low, middle.high, bound, settings.cache)
+    median_ms = math.exp(middle.centre)
+    return DeviceLatency(median_ms, *bounds(middle, len(columns)), eager_ms / median_ms > _LAUNCH_BOUND, settings.cache)
 
 
-def _shares(timings: Sequence[TargetTiming], columns: Sequence[Column]) -> Mapping[str, float]:
-    """What disturbed a target, as shares: means over processes, and the spread between them."""
+def _shares(
+    timings: Sequence[TargetTiming], columns: Sequence[Column], settings: LatencySettings
+) -> Mapping[str, float]:
+    """What disturbed a target, as shares: means over processes, and the spread between them.
+
+    Page faults are no disturbance where the heap is left to the allocator's defaults: they are what was asked for.
+    """
     seen = [timing.disturbance for timing in timings if timing.disturbance is not None]
     logs = [math.log(column.median_ms.centre) for column in columns]
     return {
         "interrupted": mean([one.interrupted or 0.0 for one in seen] or [0.0]),
-        "faults": mean([one.faults for one in seen] or [0.0]),
+        "faults": mean([one.faults for one in seen] or [0.0]) if settings.allocator == "kept" else 0.0,
         "steal": mean([one.steal or 0.0 for one in seen] or [0.0]),
         "spread": stdev(logs) if len(logs) > 1 else 0.0,
     }
@@ -135,74 +129,6 @@ def _explanations(shares: Mapping[str, float], timings: Sequence[TargetTiming]) 
         "spread": "its processes differ by {:.0%} (standard deviation of their medians)",
     }
     return [text.format(shares[name]) for name, text in texts.items() if shares[name] >= NOISY]
-
-
-def _log_ratios(gathered: Gathered, index: int, baseline: int) -> list[Interval]:
-    """One a process; none for the baseline itself, for a target that failed, and where the baseline failed."""
-    if index == baseline or index in gathered.failures or baseline in gathered.failures:
-        return []
-    columns = [timing.eager for timing in gathered.timings.get(index, ()) if timing.eager is not None]
-    return [column.log_ratio for column in columns if column.log_ratio is not None]
-
-
-def _device_ratio(gathered: Gathered, index: int) -> float | None:
-    columns = [timing.device for timing in gathered.timings[index] if timing.device is not None]
-    ratios = [column.log_ratio for column in columns if column.log_ratio is not None]
-    return replicate(ratios).exp.centre if ratios else None
-
-
-def _ratio(
-    log_ratio: Replicated,
-    margin: float,
-    adjusted_p: float,
-    control: Interval | None,
-    withheld: str | None,
-    device_ratio: float | None,
-) -> Ratio:
-    bounds = log_ratio.exp
-    return Ratio(
-        ratio=bounds.centre,
-        low=bounds.low,
-        high=bounds.high,
-        verdict="unclear" if withheld else verdict(log_ratio, margin, adjusted_p),
-        margin=margin,
-        adjusted_p=adjusted_p,
-        control=None if control is None else _control(control),
-        device_ratio=device_ratio,
-        withheld=withheld,
-    )
-
-
-def _withheld(pair: Sequence[Latency], control: Interval | None, broken: str | None) -> str | None:
-    """Why there can be no verdict on a target and its baseline, if so."""
-    if control is None:
-        return "no verdict: no second instance of the baseline could be measured beside it"
-    if broken:
-        return f"no verdict: {broken}"
-    if "invalid" in (latency.noise for latency in pair):
-        return f"no verdict: at least {INVALID:.0%} of the samples were disturbed; measure on an idle machine"
-    return None
-
-
-def _broken(control: Interval | None, margin: float) -> str | None:
-    """What to say where the control's whole interval lies beyond the margin."""
-    limit = math.log1p(margin)
-    if control is None or (-limit <= control.high and control.low <= limit):
-        return None
-    bounds = control.exp
-    return (
-        "two instances of one target differ beyond the margin here "
-        f"({bounds.centre:.3f}× [{bounds.low:.3f}, {bounds.high:.3f}])"
-    )
-
-
-def _upper(control: Interval) -> float:
-    return max(abs(control.low), abs(control.high))
-
-
-def _control(log_ratio: Interval) -> Control:
-    bounds = log_ratio.exp
-    return Control(bounds.centre, bounds.low, bounds.high)
 
 
 def _log(interval: Interval) -> Interval:

@@ -10,8 +10,9 @@ from dataclasses import replace
 from convbench import errors
 from convbench.case import Case
 from convbench.errors import UsageError
-from convbench.measures.latency.combine import Gathered, comparison_of
+from convbench.measures.latency.combine import comparison_of
 from convbench.measures.latency.instructions import compare_instructions
+from convbench.measures.latency.judge import Gathered
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.result import Latency, LatencyComparison, LatencyInterrupted
 from convbench.measures.latency.session import Session, Tell
@@ -33,7 +34,7 @@ def start_workers(case: Case, settings: LatencySettings | None = None) -> Abstra
     settings = settings or LatencySettings()
     if settings.metric != "time" or case.device_type == "meta":
         return nullcontext()
-    return Pool(case.threads, settings.replicates(PROFILE))
+    return Pool(case.threads, settings.replicates(PROFILE), settings.allocator)
 
 
 def measure_latency(
@@ -95,7 +96,7 @@ def run(
     if pool is not None:
         pool.wait_ready()  # or its own processes would keep the cores busy
     _require_idle_cores(threads, settings.force_threads)
-    with nullcontext(pool) if pool is not None else Pool(threads, replicates) as workers:
+    with nullcontext(pool) if pool is not None else Pool(threads, replicates, settings.allocator) as workers:
         budget_s = settings.budget_s(effort)
         session = Session(cases, baseline, settings, replicates, budget_s, workers, tell, until, blameless)
         gathered = session.run()

@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convbench.measures.latency.timing.order import JOB
-from convbench.workers.environment import timing_environment
+from convbench.workers.environment import Allocator, timing_environment
 from convbench.workers.process import Worker
 
 _START_S = 300.0
@@ -24,8 +24,9 @@ class Pool:
     other things. At most five wait at a time, fewer where memory is short; the others start when they are wanted.
     """
 
-    def __init__(self, threads: int, count: int) -> None:
+    def __init__(self, threads: int, count: int, allocator: Allocator = "kept") -> None:
         self._threads = threads
+        self._allocator = allocator
         self._stack = ExitStack()
         self.folder = Path(self._stack.enter_context(TemporaryDirectory(prefix="convbench-")))
         self._workers: list[Worker] = []
@@ -77,7 +78,7 @@ class Pool:
     def _environment(self) -> dict[str, str]:
         """Compiled code goes into a cache of this measurement's own, so that compile times are of an empty one."""
         cache = {"TORCHINDUCTOR_CACHE_DIR": os.fspath(self.folder / "inductor")}
-        return {**timing_environment(self._threads), **cache}
+        return {**timing_environment(self._threads, self._allocator), **cache}
 
 
 def _room() -> int:

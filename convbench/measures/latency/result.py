@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from convbench.column import column, described
+from convbench.column import column, derived, described, within
 from convbench.measures.latency.timing.noise import Noise
 from convbench.measures.latency.timing.order import Cache
 from convbench.measures.latency.timing.result import Status
@@ -15,29 +15,64 @@ from convbench.statistics import Verdict
 class DeviceLatency:
     """Time of one call replayed as a CUDA graph, ms, without the host's part; cache: state of the last cache.
 
-    launch_bound: the host takes over a fifth of the eager time: the call waits for its launches.
+    low_ms, high_ms: None below three processes. launch_bound: the eager call takes over 1.2 times as long: it waits
+    for its launches.
     """
 
-    median_ms: float
-    low_ms: float
-    high_ms: float
-    launch_bound: bool
-    cache: Cache
+    median_ms: float = field(
+        metadata=described(
+            name="device_latency_ms",
+            title="Device latency",
+            unit="ms",
+            convention="median time of one call replayed as a CUDA graph, without the host",
+            show="milliseconds",
+            summary="device latency",
+        )
+    )
+    low_ms: float | None = field(
+        metadata=described(
+            name="device_latency_low_ms",
+            title="Device latency, low",
+            unit="ms",
+            convention="lower end of the device median's 95% interval",
+            show="milliseconds",
+        )
+    )
+    high_ms: float | None = field(
+        metadata=described(
+            name="device_latency_high_ms",
+            title="Device latency, high",
+            unit="ms",
+            convention="upper end of the device median's 95% interval",
+            show="milliseconds",
+        )
+    )
+    launch_bound: bool = field(
+        metadata=described(
+            title="Launch-bound",
+            convention="whether the eager call takes over 1.2 times the device's time, waiting for its launches",
+            said=lambda bound: {True: "yes", False: "no"}.get(bound),
+        )
+    )
+    cache: Cache = field(metadata=described(name="device_cache", title="Cache", convention="cold or warm last cache"))
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
     """Time of one call, milliseconds; the interval covers the median at 95%.
 
-    median_ms: geometric mean over processes of each process's median; its interval is a t interval on logarithms over
-        the processes, at least as wide as their own order-statistic intervals allow, and the latter for one process.
+    median_ms: geometric mean over processes of each process's median, each weighed by its precision; low_ms, high_ms:
+        a t interval on logarithms over the processes, at least as wide as their own order-statistic intervals allow;
+        None below three processes, whose spread is not known.
     p10_ms, p90_ms: quantiles of single samples, geometric means over processes.
     first_ms: first call in a fresh process, median over processes. compile_ms: of compiled targets, the call that
         compiles, from an empty cache.
     samples: timed samples in all processes, of calls_per_sample calls each. outlier_share: of samples beyond Tukey's
         fences, which stay in.
-    noise: ``quiet``; ``noisy`` where at least 5% of the time or samples were disturbed; ``invalid`` from 40%, or where
-        two instances of one target differ beyond the margin.
+    noise: ``quiet``; ``noisy`` where at least 5% of the time or samples were disturbed, or there were too few;
+        ``invalid`` from 40%, or where two instances of one target differ beyond the margin.
+    allocator: what served the processes' memory, which decides by up to 2.6 times about the figure: ``kept`` or
+        ``default`` of glibc, or the allocator that is preloaded.
     throughput_per_s: batch size over median. kernels: operators (on accelerators kernels) of one call, ``name×calls``.
     device: on CUDA; everything else is of eager calls then.
     instructions: executed by one call, where the metric is ``instructions``; then times are None.
@@ -103,13 +138,19 @@ class Latency:
     noise: Noise | None = column(
         None, name="latency_noise", title="Noise", convention="quiet, noisy (read with care) or invalid (do not use)"
     )
+    allocator: str | None = column(
+        None,
+        name="latency_allocator",
+        title="Allocator",
+        convention="kept: freed memory stays with the process; default: as glibc does by itself; or what is preloaded",
+    )
     outlier_share: float | None = None
     throughput_per_s: float | None = column(
         None, title="Throughput", unit="1/s", convention="samples of the batch a second", show="number"
     )
     calls_per_sample: int = 1
     kernels: tuple[str, ...] = ()
-    device: DeviceLatency | None = None
+    device: DeviceLatency | None = field(default=None, metadata=within())
     instructions: int | None = None
     notes: tuple[str, ...] = ()
     status: Status = "ok"
@@ -118,22 +159,76 @@ class Latency:
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """Ratio of a second instance of the baseline to the first, with its 95% interval: truly 1."""
+    """Ratio of a second instance of the baseline to the first, truly 1, with its 95% interval, where that is known."""
 
-    ratio: float
-    low: float
-    high: float
+    ratio: float | None = column(
+        None,
+        name="control_ratio",
+        title="Control",
+        convention="a second instance of the baseline over the first, in the same rounds; truly 1",
+        show="fraction",
+    )
+    low: float | None = column(
+        None,
+        name="control_low",
+        title="Control, low",
+        convention="lower end of the control's 95% interval",
+        show="fraction",
+    )
+    high: float | None = column(
+        None,
+        name="control_high",
+        title="Control, high",
+        convention="upper end of the control's 95% interval",
+        show="fraction",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceRatio:
+    """Ratio of device latencies, replay by replay, with its 95% interval and its verdict at the same margin."""
+
+    ratio: float | None = column(
+        None,
+        name="device_ratio",
+        title="Device ratio",
+        convention="device latency over the baseline's, replay by replay",
+        show="fraction",
+        summary="device ratio",
+    )
+    low: float | None = column(
+        None,
+        name="device_ratio_low",
+        title="Device ratio, low",
+        convention="lower end of the device ratio's 95% interval",
+        show="fraction",
+    )
+    high: float | None = column(
+        None,
+        name="device_ratio_high",
+        title="Device ratio, high",
+        convention="upper end of the device ratio's 95% interval",
+        show="fraction",
+    )
+    verdict: Verdict | None = column(
+        None,
+        name="device_verdict",
+        title="Device verdict",
+        convention="faster, slower, same or unclear on the device, at the verdict's margin",
+        summary="device verdict",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
     """Latency over the baseline's, from calls of the same rounds, with its 95% interval.
 
-    margin: what the verdict was held against: the asked one, or 1.5 times the control's upper bound where that is
-        more. adjusted_p: against the hypothesis that the ratio is within the margin, after Holm's correction for all
+    low, high: the interval; None below three processes, whose spread is not known.
+    margin: a ratio beyond 1 ± margin is ``faster`` or ``slower``, one whose interval lies within and holds 1 ``same``.
+    adjusted_p: against the hypothesis that the true ratio lies within the margin, by Holm's procedure over all
         targets of the comparison.
     verdict: ``faster``, ``slower``, ``same``, ``unclear``. withheld: why there is none in spite of the interval.
-    device_ratio: the same of the device column, on CUDA.
+    advice: why it is unclear, and what would help. device: the same of the device column, on CUDA.
     """
 
     ratio: float = field(
@@ -144,12 +239,12 @@ class Ratio:
             summary="ratio to baseline [95%]",
         )
     )
-    low: float = field(
+    low: float | None = field(
         metadata=described(
             name="ratio_low", title="Ratio, low", convention="lower end of the ratio's 95% interval", show="fraction"
         )
     )
-    high: float = field(
+    high: float | None = field(
         metadata=described(
             name="ratio_high", title="Ratio, high", convention="upper end of the ratio's 95% interval", show="fraction"
         )
@@ -157,15 +252,30 @@ class Ratio:
     verdict: Verdict = field(
         metadata=described(
             title="Verdict",
-            convention="faster, slower, same or unclear, beyond the margin that the noise allows",
+            convention="faster or slower by over the margin, same within it, or unclear",
             summary="verdict",
         )
     )
-    margin: float
-    adjusted_p: float | None = None
-    control: Control | None = None
-    device_ratio: float | None = None
+    margin: float = field(
+        metadata=described(
+            title="Margin", convention="share by which a ratio may differ from 1 and be the same", show="number"
+        )
+    )
+    adjusted_p: float | None = column(
+        None,
+        title="Adjusted p",
+        convention="that a ratio within the margin gave this, by Holm's procedure over all targets",
+        show="number",
+    )
+    control: Control | None = field(default=None, metadata=within())
+    device: DeviceRatio | None = field(default=None, metadata=within())
     withheld: str | None = None
+    advice: str | None = None
+
+    @derived(title="Reason", convention="why the verdict is unclear, and what would help")
+    def verdict_reason(self) -> str | None:
+        """Why there is no verdict, or no clearer one."""
+        return self.withheld or self.advice
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,10 +11,11 @@ from typing import Any
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
-from convbench.measures.latency.combine import Gathered
+from convbench.measures.latency.judge import Gathered
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.settings import LatencySettings, Progress
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
+from convbench.measures.latency.timing.noise import INVALID
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
 from convbench.statistics import Interval
@@ -28,7 +30,9 @@ Tell = Callable[[Progress], None]
 class Session:
     """Cases measured in the same rounds by ``replicates`` processes.
 
-    budget_s: longest time for one case in all processes together.
+    A process that something else disturbed is replaced while there is time: of all that were run, the calmest count.
+
+    budget_s: longest time for one case in all processes together, their warm-up aside.
     until: time of `time.monotonic` after which what is being timed is given up. blameless: signals from outside;
         the end of a process by one is raised.
     groups: indices that share a process, the baseline first in each; one group unless memory is short.
@@ -48,6 +52,7 @@ class Session:
     _names: list[str] = field(default_factory=list)
     _packed: list[Packed] = field(default_factory=list)
     _look: ProcessTiming | None = None
+    _taken: list[ProcessTiming] = field(default_factory=list)
 
     def run(self) -> Gathered:
         """Measure. Ctrl-C ends it with what was complete, and sets ``interrupted``."""
@@ -59,13 +64,47 @@ class Session:
             count = self.pool.waiting
             self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))
             self.pool.wait_ready()
-            for number in range(self.replicates):
+            number = 0
+            while number < self.replicates or self._has_time_for_another(number):
                 self._replicate(number)
+                number += 1
         except KeyboardInterrupt:
             self.gathered.interrupted = True
             if self._look is not None:
                 self._keep(self._look)
+        self._gather()
         return self.gathered
+
+    def _has_time_for_another(self, number: int) -> bool:
+        """Whether one of those that count was disturbed, and what they left of the time is enough for one more.
+
+        At most as many again as were asked for; none where memory split the targets into groups.
+        """
+        if len(self.groups) > 1 or number >= 2 * self.replicates or not self._taken:
+            return False
+        calmest = sorted(timing.disturbed for timing in self._taken)[: self.replicates]
+        targets = len(self.cases) - len(self.gathered.failures)
+        left_s = self.budget_s * targets - sum(timing.elapsed_s for timing in self._taken)
+        return calmest[-1] >= INVALID and left_s >= max(timing.elapsed_s for timing in self._taken)
+
+    def _gather(self) -> None:
+        """Hand over what the processes found, without the most disturbed of those that were one too many."""
+        spare = max(0, len(self._taken) - self.replicates) if len(self.groups) == 1 else 0
+        ranked = sorted(self._taken, key=lambda timing: timing.disturbed, reverse=True)
+        left_out = {id(timing) for timing in ranked[:spare]}
+        gathered = self.gathered
+        if spare:
+            gathered.notes.append(f"{spare} of {len(self._taken)} processes left out: others wanted the same cores")
+        for timing in self._taken:
+            if id(timing) in left_out:
+                continue
+            for index, target in timing.targets.items():
+                if target.status == "ok":
+                    gathered.timings.setdefault(index, []).append(target)
+            ratio = _log_ratio(timing.control)
+            if ratio is not None:
+                gathered.controls.append(ratio)
+            gathered.notes.extend(timing.notes)
 
     def _replicate(self, number: int) -> None:
         at = 0
@@ -102,8 +141,9 @@ class Session:
             baseline=self.baseline if self.baseline in members else None,
             threads=self._packed[self.baseline].case.threads,
             budget_s=self.budget_s / self.replicates,
-            precision=settings.precision,
-            margin=settings.margin,
+            # What is reported is a mean over processes: each need not be as precise as that.
+            precision=settings.precision * math.sqrt(self.replicates),
+            margin=settings.margin * math.sqrt(self.replicates),
             seed=settings.seed + number,
             cache=settings.cache,
             kernels=number == 0,
@@ -124,16 +164,10 @@ class Session:
         return ProcessTiming.from_json(answer)
 
     def _keep(self, timing: ProcessTiming) -> None:
-        gathered = self.gathered
+        self._taken.append(timing)
         for index, target in timing.targets.items():
-            if target.status == "ok":
-                gathered.timings.setdefault(index, []).append(target)
-            else:
-                gathered.failures[index] = target
-        ratio = _log_ratio(timing.control)
-        if ratio is not None:
-            gathered.controls.append(ratio)
-        gathered.notes.extend(timing.notes)
+            if target.status != "ok":
+                self.gathered.failures[index] = target
 
     def _blame(self, owner: int, at: int, members: Sequence[int], error: MeasurementError) -> None:
         """Find who hung, crashed or ended the job, and leave that target out; raise where it was nobody's turn."""
@@ -150,7 +184,7 @@ class Session:
         self.gathered.failures[index] = TargetTiming(failure.status, failure.reason, failure.kind)
 
     def _progress(self, message: Mapping[str, Any], number: int) -> Progress:
-        where = (number + 1, self.replicates)
+        where = (number + 1, max(number + 1, self.replicates))
         if "phase" in message:
             index = message["target"]
             target = self._names[index] if index != CONTROL else f"{self._names[self.baseline]} again"

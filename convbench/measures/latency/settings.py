@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
-from convbench.errors import UsageError
+from convbench.errors import UsageError, nearest
 from convbench.measures.latency.timing.order import Cache
+from convbench.reading import shown
+from convbench.workers.environment import Allocator
 
 Metric = Literal["time", "instructions"]
 
@@ -31,11 +33,13 @@ class LatencySettings:
     """The timing protocol.
 
     processes: fresh worker processes; None means 3 for one target, 5 for a comparison, 8 if rigorous.
-    max_time_s: longest time for one block in all processes together, warm-up included; None means 6 for one target, 10
-        for each of a comparison; three times that if rigorous.
-    precision: half-width, relative, of the interval of each median at which a process stops.
+    max_time_s: longest time for one block in all processes together, after their warm-up; None means 6 for one target,
+        10 for each of a comparison; three times that if rigorous.
+    precision: half-width, relative, of the interval of each median at which timing stops.
     margin: ratios within 1 ± margin are the same: two instances of one module differ by up to 0.7% through their place
         in memory.
+    allocator: ``kept``: freed memory stays with the process (glibc's MALLOC_TOP_PAD_), as in a process that has run for
+        long; ``default``: as the allocator does by itself.
     metric: ``time``, or ``instructions`` executed (valgrind), where no clock can be trusted.
     timeout_s: a target that gives no sign of life for so long is stopped.
     force_threads: allow more threads than there are idle cores.
@@ -52,6 +56,7 @@ class LatencySettings:
     margin: float = 0.01
     rigorous: bool = False
     metric: Metric = "time"
+    allocator: Allocator = "kept"
     timeout_s: float = 300.0
     force_threads: bool = False
     cache: Cache = "cold"
@@ -64,8 +69,12 @@ class LatencySettings:
             value = getattr(self, name)
             if value is not None and not value > 0:
                 raise UsageError(f"{name} must be positive, got {value}")
-        if self.metric not in ("time", "instructions"):
-            raise UsageError(f"metric {self.metric!r} is not one of time, instructions")
+        for name, choices in (("metric", get_args(Metric)), ("allocator", get_args(Allocator))):
+            if getattr(self, name) not in choices:
+                raise UsageError(
+                    f"{name} {shown(getattr(self, name))} is not one of {', '.join(choices)}."
+                    f"{nearest(str(getattr(self, name)), choices)}"
+                )
 
     def replicates(self, effort: Effort) -> int:
         """How many processes to run."""

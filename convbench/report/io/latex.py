@@ -12,7 +12,13 @@ from convbench.report.io.document import Report
 from convbench.report.plots.points import points
 from convbench.text import one_line
 
-_INTERVALS = {"latency_ms": ("latency_low_ms", "latency_high_ms"), "ratio": ("ratio_low", "ratio_high")}
+_INTERVALS = {
+    "latency_ms": ("latency_low_ms", "latency_high_ms"),
+    "ratio": ("ratio_low", "ratio_high"),
+    "device_latency_ms": ("device_latency_low_ms", "device_latency_high_ms"),
+    "device_ratio": ("device_ratio_low", "device_ratio_high"),
+    "verdict": ("margin",),
+}
 _WITH_INTERVALS = tuple(column for name in SUMMARY for column in (name, *_INTERVALS.get(name, ())))
 _PREAMBLE = r"""% Needs \usepackage{booktabs}. The numbers are raw; with \usepackage{siunitx}, this line rounds them:
 %   \sisetup{round-mode = figures, round-precision = 4, group-separator = {,}, group-minimum-digits = 4}

@@ -17,6 +17,7 @@ from convbench.report.io.cells import finite, keys, rows_of, text
 from convbench.report.io.document import Report
 from convbench.report.plots.points import environment_letters, points
 from convbench.report.units import significant
+from convbench.statistics import stated
 
 _DECIMAL = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
 _BINARY = ((2.0**30, "GiB"), (2.0**20, "MiB"), (2.0**10, "KiB"))
@@ -118,6 +119,8 @@ def _cell(name: str, value: Any, row: Mapping[str, Any], show: Callable[[Any], s
         shown = mark(row["latency_noise"]) + shown
         if low is not None and high is not None:
             title = f"{title}{unit}, 95% [{significant(low)}, {significant(high)}]"
+    if name in ("verdict", "device_verdict") and row["margin"] is not None:
+        shown, title = stated(value, row["margin"]), row["verdict_reason"] or ""
     if name in ("macs", "flops") and row["uncounted"]:
         shown, title = f"≥ {shown}", f"at least {title}: {row['uncounted']} not counted"
     return Cell(shown, text(value), title if title != shown else "")

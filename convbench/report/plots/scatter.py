@@ -24,6 +24,7 @@ from convbench.report.plots.panel import (
 from convbench.report.plots.points import Point
 from convbench.report.plots.svg import LogScale, element, path, text
 
+_FARTHEST = 4  # times the median: an interval beyond that is cut off
 _MARGIN = 0.12
 _SHORTEST_RATE_PX = 80
 
@@ -103,19 +104,21 @@ def front_steps(front: Sequence[tuple[float, float]]) -> list[tuple[float, float
 
 
 def _latencies(points: Sequence[Point]) -> list[float]:
+    """The medians and the ends of their intervals, those left out that would take the plot from the medians."""
     ends = [
-        value
-        for point in points
-        for value in (point.record.latency_ms, point.record.latency_low_ms, point.record.latency_high_ms)
+        (record.latency_ms, value)
+        for record in (point.record for point in points)
+        for value in (record.latency_ms, record.latency_low_ms, record.latency_high_ms)
     ]
-    return [value for value in ends if value]
+    return [value for median, value in ends if value and median / _FARTHEST <= value <= median * _FARTHEST]
 
 
 def _mark(point: Point, place: tuple[float, float], y: LogScale) -> str:
     low, high = point.record.latency_low_ms, point.record.latency_high_ms
-    interval = (
-        element("line", x1=place[0], x2=place[0], y1=y(low), y2=y(high), class_="interval") if low and high else ""
-    )
+    interval = ""
+    if low and high:
+        ends = (y(min(max(end, y.low), y.high)) for end in (low, high))  # what lies outside of the frame is cut off
+        interval = element("line", x1=place[0], x2=place[0], y1=next(ends), y2=next(ends), class_="interval")
     return mark(point, *place, figures_of(point.record), before=interval)
 
 

@@ -23,6 +23,12 @@ if TYPE_CHECKING:
 
 Line = tuple[str, str, str]
 
+_ALLOCATORS = {
+    "kept": "heap kept (--allocator default: as glibc does by itself)",
+    "default": "glibc's default heap (--allocator kept: freed memory kept)",
+    "system": "the system's allocator",
+}
+
 
 def conditions(record: Record) -> str:
     """One line that says under which conditions a record was taken."""
@@ -127,8 +133,11 @@ def _latency_lines(latency: Latency) -> list[Line]:
     if latency.instructions is not None:
         return [("instructions", f"{latency.instructions:,}", "executed by one call, counted by valgrind")]
     about = "" if latency.noise == "quiet" else "~"
-    interval = f"95% [{milliseconds(latency.low_ms)}, {milliseconds(latency.high_ms)}]"
-    sampled = f"median of {latency.samples:,} samples in {latency.processes} processes, {latency.noise}"
+    interval = _interval(latency.low_ms, latency.high_ms)
+    processes = f"{latency.processes} process" + ("es" if latency.processes != 1 else "")
+    sampled = f"median of {latency.samples:,} samples in {processes}, {latency.noise}"
+    if latency.allocator is not None:
+        sampled += f"; {_ALLOCATORS.get(latency.allocator, latency.allocator)}"
     lines = [
         ("latency", f"{about}{milliseconds(latency.median_ms)}", f"{interval}; {sampled}"),
         ("latency p10 – p90", f"{milliseconds(latency.p10_ms)} – {milliseconds(latency.p90_ms)}", "of single samples"),
@@ -139,11 +148,16 @@ def _latency_lines(latency: Latency) -> list[Line]:
         lines.append(("compile time", milliseconds(latency.compile_ms), "the call that compiles, from an empty cache"))
     if latency.device is not None:
         device = latency.device
-        interval = (
-            f"95% [{milliseconds(device.low_ms)}, {milliseconds(device.high_ms)}]; CUDA graph, {device.cache} cache"
-        )
+        bound = "launch-bound: the host takes longer" if device.launch_bound else "the host keeps up"
+        interval = f"{_interval(device.low_ms, device.high_ms)}; CUDA graph, {device.cache} cache; {bound}"
         lines.append(("device latency", milliseconds(device.median_ms), interval))
     return lines
+
+
+def _interval(low_ms: float | None, high_ms: float | None) -> str:
+    if low_ms is None or high_ms is None:
+        return "spread not known"
+    return f"95% [{milliseconds(low_ms)}, {milliseconds(high_ms)}]"
 
 
 def _roof_line(roof: Roofline, latency: Latency | None) -> Line:
@@ -208,8 +222,12 @@ def compare_table(records: Sequence[Record]) -> Table:
 
 def _label(record: Record, records: Sequence[Record]) -> str:
     """The target's name, with what tells it apart from others of that name."""
-    if sum(other.target == record.target for other in records) == 1:
+    alike = [other for other in records if other.target == record.target]
+    if len(alike) == 1:
         return record.target
+    if len({(other.options, other.input_shape) for other in alike}) == 1:
+        place = next(place for place, other in enumerate(alike, 1) if other is record)
+        return f"{record.target} #{place}"
     return f"{record.target} {record.options} {record.input_shape}"
 
 

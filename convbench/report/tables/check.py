@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
+
+from convbench.statistics import stated
 
 if TYPE_CHECKING:
     from convbench.check.check import Change, Drift
@@ -38,8 +41,9 @@ def drift_table(drifts: Sequence[Drift]) -> Table:
             Text(drift.reference),
             f"{drift.before.ratio:.3f}",
             f"{drift.now.ratio:.3f}",
-            f"{drift.change.ratio - 1:+.1%} [{low - 1:+.1%}, {high - 1:+.1%}]",
-            Text(drift.verdict, _COLOURS[drift.verdict]),
+            f"{drift.change.ratio - 1:+.1%} "
+            + (f"[{low - 1:+.1%}, {high - 1:+.1%}]" if math.isfinite(high) else "[spread not known]"),
+            Text(stated(drift.verdict, drift.margin), _COLOURS[drift.verdict]),
         )
     return table
 
@@ -60,9 +64,10 @@ def check_rows(changes: Iterable[Change], drifts: Iterable[Drift]) -> list[dict[
                 "baseline": drift.before.ratio,
                 "now": drift.now.ratio,
                 "change": drift.change.ratio,
-                "change_low": low,
-                "change_high": high,
+                "change_low": low if math.isfinite(high) else None,
+                "change_high": high if math.isfinite(high) else None,
                 "verdict": drift.verdict,
+                "margin": drift.margin,
             }
         )
     return rows

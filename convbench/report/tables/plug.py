@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convbench.records import Record
+from convbench.report.columns import figure
 from convbench.report.units import bytes_, count, milliseconds
 
 if TYPE_CHECKING:
@@ -51,8 +52,7 @@ def _says_nothing_new(name: str, host: Record, plugged: Record) -> bool:
 def _ratio(name: str, host: Record, plugged: Record) -> str:
     before, after = getattr(host, name), getattr(plugged, name)
     if name == "latency_ms" and plugged.ratio is not None:
-        about = "~" if "noisy" in (host.latency_noise, plugged.latency_noise) else ""
-        return f"{about}{plugged.ratio:.3f} [{plugged.ratio_low:.3f}, {plugged.ratio_high:.3f}] {plugged.verdict}"
+        return f"{figure('ratio', plugged)} {figure('verdict', plugged)}"
     return f"{after / before:.3f}" if before and after is not None else "–"
 
 

@@ -3,29 +3,30 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from time import perf_counter_ns
 from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from convbench.execution.device import use_device
 from convbench.execution.headroom import Headroom
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import collector_off, fault_cost_ns
 from convbench.measures.latency.timing.gpu import Watch
-from convbench.measures.latency.timing.noise import StealMeter, disturbance
+from convbench.measures.latency.timing.noise import StealMeter, disturbance, interruptions
 from convbench.measures.latency.timing.order import Order
-from convbench.measures.latency.timing.participant import Participant, enlist, failure, make_ready
-from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
+from convbench.measures.latency.timing.participant import Participant, enlist, failure, make_ready, recorded_kernels
+from convbench.measures.latency.timing.result import FEWEST_ROUNDS, Column, ProcessTiming, TargetTiming
 from convbench.measures.latency.timing.rounds import Lane, Rounds, Witness
 from convbench.statistics import Interval, log_ratio_interval, median_interval, outlier_share
 from convbench.target.packed import Packed
 
-FIRST_LOOK = 100
-_FEWEST_ROUNDS = 3
+FIRST_LOOK = 50
+_ALWAYS_ROUNDS = 3
 _BUILDING = 1  # keeps the order of building apart from that of the rounds
 
 Send = Callable[[Mapping[str, Any]], None]
@@ -34,8 +35,8 @@ Send = Callable[[Mapping[str, Any]], None]
 def run(request: Mapping[str, Any], send: Send) -> Any:
     """Carry out an `Order`; gives a `ProcessTiming` as JSON.
 
-    Messages: ``{"phase": …, "target": index}`` while targets are brought up, ``{"look": ProcessTiming}`` after 100,
-    200, 400, … rounds, and ``{"alive": rounds}`` at least once a second between. A target that raises is left out from
+    Messages: ``{"phase": …, "target": index}`` while targets are brought up, ``{"look": ProcessTiming}`` after 50,
+    100, 200, … rounds, and ``{"alive": rounds}`` at least once a second between. A target that raises is left out from
     then on; its status and reason are part of the result.
     """
     return _Timing(Order.from_request(request), send).run().to_json()
@@ -62,11 +63,13 @@ class _Timing:
         self.watch = Watch.of(device)
         with collector_off():
             self._bring_up(Headroom.of(device))
-            started = perf_counter_ns()
             self._warm_up()
             self.rounds = Rounds(self._lanes(), np.random.default_rng(order.seed), self._witness())
             blocks = max(1, len(self.present) - (CONTROL in self.present))
-            timing = self._look_until_precise(started + int(blocks * order.budget_s * 1e9))
+            self.started = perf_counter_ns()
+            timing = self._look_until_precise(self.started + int(blocks * order.budget_s * 1e9))
+            if order.kernels:
+                timing = self._with_kernels(timing)
         self.beacon.mark(NOBODY)
         return timing
 
@@ -94,9 +97,7 @@ class _Timing:
     def _enlist(self, owner: int, packed: Packed) -> None:
         self._announce("building", owner)
         try:
-            self.present[owner] = enlist(
-                owner, packed, self.order.cache, kernels=self.order.kernels and owner != CONTROL
-            )
+            self.present[owner] = enlist(owner, packed, self.order.cache)
         except Exception as error:  # a target's constructor and forward may fail in any way
             status, _ = failure(error)
             if status == "oom" and len(self.present) > 2:
@@ -138,7 +139,7 @@ class _Timing:
         steal = StealMeter()
         look = FIRST_LOOK
         while True:
-            in_time = self.rounds.run(look, deadline_ns, _FEWEST_ROUNDS)
+            in_time = self.rounds.run(look, deadline_ns, _ALWAYS_ROUNDS)
             for owner, error in self.rounds.failed.items():
                 if self.present.pop(owner, None) is not None:
                     self._lose(owner, error)
@@ -149,9 +150,23 @@ class _Timing:
             gc.collect()
             look *= 2
 
+    def _with_kernels(self, timing: ProcessTiming) -> ProcessTiming:
+        """Kernels are recorded last: a profiler leaves buffers and hooks behind, which later calls would pay for."""
+        recorded = dict(timing.targets)
+        for owner, participant in self.present.items():
+            if owner in recorded and recorded[owner].status == "ok":
+                self.beacon.mark(owner)
+                kernels, notes = recorded_kernels(participant)
+                recorded[owner] = replace(recorded[owner], kernels=kernels, notes=(*recorded[owner].notes, *notes))
+        return replace(timing, targets=recorded)
+
     def _timing(self, steal: float | None) -> ProcessTiming:
-        base = self.present.get(next(iter(self.order.cases)))
-        timings = {owner: self._target(participant, base, steal) for owner, participant in self.present.items()}
+        first = next(iter(self.order.cases))
+        instances = {owner: self.present[owner] for owner in (first, CONTROL) if owner in self.present}
+        timings = {
+            owner: self._target(participant, _others(instances, owner, first), steal)
+            for owner, participant in self.present.items()
+        }
         timings |= self.lost
         if self.order.baseline is None:
             timings = {owner: timings[owner] if owner == CONTROL else _unpaired(timings[owner]) for owner in timings}
@@ -161,32 +176,41 @@ class _Timing:
             deferred=tuple(self.deferred),
             rounds=self.rounds.completed,
             dropped_rounds=self.rounds.dropped,
+            elapsed_s=(perf_counter_ns() - self.started) / 1e9,
             notes=self.watch.notes(),
         )
 
-    def _target(self, participant: Participant, base: Participant | None, steal: float | None) -> TargetTiming:
+    def _target(self, participant: Participant, bases: Sequence[Participant], steal: float | None) -> TargetTiming:
         eager = participant.eager
         assert eager is not None
         if not eager.samples:
             reason = "every sample was dropped: the device ran under 75% of its default clock"
             return TargetTiming("error", reason, "MeasurementError")
         return TargetTiming(
-            eager=_column(eager, None if base is None or base is participant else base.eager),
-            device=_column(participant.device, None if base is None or base is participant else base.device),
+            eager=_column(eager, [base.eager for base in bases]),
+            device=_column(participant.device, [base.device for base in bases]),
             disturbance=disturbance(eager.samples, eager.repeats, self.fault_cost_ns, steal),
             first_ms=participant.first_ns / 1e6,
             compile_ms=None if participant.compile_ns is None else participant.compile_ns / 1e6,
             calls_per_sample=eager.repeats,
             batch=participant.batch,
-            kernels=participant.kernels,
             notes=tuple(participant.notes),
         )
 
 
+def _others(instances: Mapping[int, Participant], owner: int, first: int) -> list[Participant]:
+    """The instances of the baseline that ``owner`` is held against: both of them; of the control, the first alone."""
+    if owner == first or first not in instances:
+        return []
+    return [instances[first]] if owner == CONTROL else list(instances.values())
+
+
 def precise(timing: ProcessTiming, precision: float, margin: float) -> bool:
-    """Whether every median's interval is within ±``precision`` and every ratio's within half of ``margin``."""
-    everyone = [*timing.targets.values(), *([] if timing.control is None else [timing.control])]
-    columns = [column for target in everyone for column in (target.eager, target.device) if column is not None]
+    """Whether every median's interval is within ±``precision`` and every ratio's within half of ``margin``.
+
+    Those that are reported: the control's are not waited for.
+    """
+    columns = [column for one in timing.targets.values() for column in (one.eager, one.device) if column is not None]
     return all(
         _relative(column.median_ms) <= precision
         and (column.log_ratio is None or column.log_ratio.half_width <= margin / 2)
@@ -198,19 +222,38 @@ def _relative(median: Interval) -> float:
     return max(median.high - median.centre, median.centre - median.low) / median.centre
 
 
-def _column(lane: Lane | None, base: Lane | None) -> Column | None:
+def _column(lane: Lane | None, bases: Sequence[Lane | None]) -> Column | None:
     if lane is None or not lane.samples:
         return None
     times = lane.times_ms
     p10, p90 = np.quantile(times, [0.1, 0.9])
+    against = [base for base in bases if base is not None and base.samples]
+    calm = _calm([lane, *against])
+    chosen = calm if calm.sum() >= FEWEST_ROUNDS else np.ones(len(times), dtype=bool)
     return Column(
         median_ms=median_interval(times),
         p10_ms=float(p10),
         p90_ms=float(p90),
         samples=len(times),
         outlier_share=outlier_share(times),
-        log_ratio=None if base is None else log_ratio_interval(times, base.times_ms),
+        log_ratio=_log_ratio(times[chosen], [base.times_ms[chosen] for base in against]) if against else None,
+        calm=int(calm.sum()),
     )
+
+
+def _calm(lanes: Sequence[Lane]) -> NDArray[np.bool_]:
+    """The rounds in which none of ``lanes`` was taken off its processor, as far as their clocks tell."""
+    calm = np.ones(len(lanes[0].samples), dtype=bool)
+    for lane in lanes:
+        interrupted = interruptions(lane.samples)
+        if interrupted is not None:
+            calm &= ~interrupted
+    return calm
+
+
+def _log_ratio(times: NDArray[np.float64], baselines: Sequence[NDArray[np.float64]]) -> Interval:
+    """To the geometric mean of the baseline's instances: that of two is nearer to the truth than either."""
+    return log_ratio_interval(times, np.exp(np.mean([np.log(one) for one in baselines], axis=0)))
 
 
 def _unpaired(timing: TargetTiming) -> TargetTiming:

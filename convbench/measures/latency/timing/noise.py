@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convbench.measures.latency.timing.clock import Sample
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 Noise = Literal["quiet", "noisy", "invalid"]
 
@@ -33,17 +36,27 @@ class Disturbance:
     switches_per_sample: float
 
 
+def interruptions(samples: Sequence[Sample]) -> NDArray[Any] | None:
+    """Of each turn, whether it was taken off its processor; shape (n,). None where the clock cannot tell."""
+    import numpy as np
+
+    timed = [sample.cpu_ns for sample in samples if sample.cpu_ns is not None]
+    if len(timed) < len(samples):
+        return None
+    interrupted: NDArray[Any] = np.array([sample.turn_ns for sample in samples]) > _INTERRUPTED * np.array(timed)
+    return interrupted
+
+
 def disturbance(samples: Sequence[Sample], repeats: int, fault_cost_ns: float, steal: float | None) -> Disturbance:
     """What disturbed ``samples``, each of ``repeats`` calls. fault_cost_ns: the time that a page fault takes here."""
     import numpy as np
 
     turns = np.array([sample.turn_ns for sample in samples])
-    timed = [sample.cpu_ns for sample in samples if sample.cpu_ns is not None]
-    interrupted = float(np.mean(turns > _INTERRUPTED * np.array(timed))) if len(timed) == len(turns) else None
+    interrupted = interruptions(samples)
     faults = sum(sample.faults for sample in samples)
     calls = sum(repeats + sample.primings for sample in samples)
     return Disturbance(
-        interrupted=interrupted,
+        interrupted=None if interrupted is None else float(interrupted.mean()),
         faults=min(1.0, faults * fault_cost_ns / max(1.0, float(turns.sum()))),
         faults_per_call=faults / calls,
         steal=steal,

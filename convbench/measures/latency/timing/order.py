@@ -20,9 +20,9 @@ class Order:
 
     cases: by their index in the comparison, the baseline first. baseline: its index, or None where it has failed:
     then the first case has the control, and there are no ratios.
-    budget_s: time for one block in this process, warm-up included; the control is not counted as a block.
+    budget_s: time for one block in this process after its warm-up; the control is not counted as a block.
     shuffled: whether to build the cases in random order instead of the baseline and its control first.
-    precision, margin: as in `convbench.measures.latency.LatencySettings`.
+    precision, margin: as in `convbench.measures.latency.LatencySettings`, widened for one process of several.
     """
 
     cases: Mapping[int, Packed]

@@ -31,7 +31,6 @@ class Participant:
     batch: int
     first_ns: int = 0
     compile_ns: int | None = None
-    kernels: tuple[str, ...] = ()
     eager: Lane | None = None
     device: Lane | None = None
     notes: list[str] = field(default_factory=list)
@@ -42,8 +41,8 @@ class Participant:
         return [lane for lane in (self.eager, self.device) if lane is not None]
 
 
-def enlist(owner: int, packed: Packed, cache: Cache, *, kernels: bool) -> Participant:
-    """Build the case and make its first call. ``kernels``: whether to record what it runs."""
+def enlist(owner: int, packed: Packed, cache: Cache) -> Participant:
+    """Build the case and make its first call."""
     subject = packed.blueprint().subject()
     case = subject.case
     call, guard = make_call(subject)
@@ -54,8 +53,6 @@ def enlist(owner: int, packed: Packed, cache: Cache, *, kernels: bool) -> Partic
         if case.execution == "compiled":
             participant.compile_ns = clock.once(call)
         participant.first_ns = clock.once(call)
-    if kernels:
-        participant.kernels = _recorded(participant, case)
     return participant
 
 
@@ -92,12 +89,12 @@ def failure(error: Exception) -> tuple[Status, str]:
     return ("oom" if is_out_of_memory(error) else "error"), text
 
 
-def _recorded(participant: Participant, case: Case) -> tuple[str, ...]:
+def recorded_kernels(participant: Participant) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What one call runs, and what there is to say of that."""
     try:
-        return kernels_of(participant.call, participant.guard, case.device)
+        return kernels_of(participant.call, participant.guard, participant.case.device), ()
     except Exception as error:  # a profiler that fails must not take the figure with it
-        participant.notes.append(f"kernels were not recorded: {_short(error)}")
-        return ()
+        return (), (f"kernels were not recorded: {_short(error)}",)
 
 
 def _short(error: Exception) -> str:

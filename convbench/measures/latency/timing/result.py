@@ -5,17 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from statistics import mean
 from typing import Any, Literal
 
-from convbench.measures.latency.timing.noise import Disturbance
+from convbench.measures.latency.timing.noise import INVALID, Disturbance
 from convbench.statistics import Interval
 
 Status = Literal["ok", "oom", "timeout", "error", "interrupted"]
 
+FEWEST_ROUNDS = 20
+"""Of a process: below them a figure is noisy, and a process with fewer undisturbed ones is disturbed."""
+
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """Times of one kind of call in one process, ms; ``log_ratio`` to the baseline's, paired by rounds."""
+    """Times of one kind of call in one process, ms.
+
+    log_ratio: to the baseline's, the mean of its two instances, paired by rounds. calm: the rounds, of ``samples``, in
+    which no part of the pair was taken off its processor; the ratio is of these where they are enough.
+    """
 
     median_ms: Interval
     p10_ms: float
@@ -23,6 +31,13 @@ class Column:
     samples: int
     outlier_share: float
     log_ratio: Interval | None
+    calm: int | None = None
+
+    @property
+    def is_disturbed(self) -> bool:
+        """Whether most rounds were, and too few others are left."""
+        calm = self.samples if self.calm is None else self.calm
+        return calm < FEWEST_ROUNDS and calm <= (1 - INVALID) * self.samples
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +67,7 @@ class ProcessTiming:
     """One worker process: its targets by their index, and the control, a second instance of the baseline.
 
     deferred: targets that did not fit into memory beside the others. rounds: completed, and dropped because the device
-    was held back. notes: what holds for all targets.
+    was held back. elapsed_s: of the rounds. notes: what holds for all targets.
     """
 
     targets: Mapping[int, TargetTiming]
@@ -60,7 +75,14 @@ class ProcessTiming:
     deferred: tuple[int, ...] = ()
     rounds: int = 0
     dropped_rounds: int = 0
+    elapsed_s: float = 0.0
     notes: tuple[str, ...] = ()
+
+    @property
+    def disturbed(self) -> float:
+        """The share of its samples, means over targets, that something else interrupted or took time from."""
+        seen = [target.disturbance for target in self.targets.values() if target.disturbance is not None]
+        return mean([max(one.interrupted or 0.0, one.steal or 0.0) for one in seen] or [0.0])
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values from which `from_json` restores an equal object."""
@@ -75,6 +97,7 @@ class ProcessTiming:
             deferred=tuple(row["deferred"]),
             rounds=row["rounds"],
             dropped_rounds=row["dropped_rounds"],
+            elapsed_s=row["elapsed_s"],
             notes=tuple(row["notes"]),
         )
 
