@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 Verdict = Literal["faster", "slower", "same", "unclear"]
+Side = Literal["below", "above", "same", "unclear"]
 
 CONFIDENCE = 0.95
 FEWEST_PROCESSES = 3
@@ -109,6 +110,13 @@ def outlier_share(samples: NDArray[Any]) -> float:
     return float(np.mean((samples < q1 - reach) | (samples > q3 + reach)))
 
 
+def t_quantile(degrees_of_freedom: float, confidence: float = CONFIDENCE) -> float:
+    """How many standard errors a two-sided interval of Student's t reaches to either side."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(degrees_of_freedom, 0.5 + confidence / 2))
+
+
 def replicate(estimates: Sequence[Interval], confidence: float = CONFIDENCE) -> Replicated:
     """Mean of one estimate a process, each weighed by how precise it is, with its t interval.
 
@@ -122,9 +130,8 @@ def replicate(estimates: Sequence[Interval], confidence: float = CONFIDENCE) -> 
     Hartung & Knapp, Statistics in Medicine 20 (2001), 3875-3889.
     """
     import numpy as np
-    from scipy.special import stdtrit
 
-    normal = float(stdtrit(math.inf, 0.5 + confidence / 2))
+    normal = t_quantile(math.inf, confidence)
     count = len(estimates)
     if count == 1:
         only = estimates[0]
@@ -136,7 +143,7 @@ def replicate(estimates: Sequence[Interval], confidence: float = CONFIDENCE) -> 
     centre = float(weights @ centres / weights.sum())
     squares = float(weights @ (centres - centre) ** 2) / (count - 1)
     error = math.sqrt(squares / weights.sum())
-    half = float(stdtrit(count - 1, 0.5 + confidence / 2)) * error
+    half = t_quantile(count - 1, confidence) * error
     within = normal / math.sqrt(weights.sum())
     if within > half:
         return Replicated(centre, centre - within, centre + within, within / normal, math.inf)
@@ -160,16 +167,34 @@ def _variance_between(centres: NDArray[Any], own: NDArray[Any]) -> float:
     return (low + high) / 2
 
 
-def beyond_margin(log_ratio: Replicated, margin: float) -> float:
-    """Two-sided p-value against the hypothesis that the true ratio is within 1 + ``margin`` either way."""
+def difference(one: Interval, other: Interval, degrees_of_freedom: float, confidence: float = CONFIDENCE) -> Replicated:
+    """``one`` − ``other`` of two independent estimates, from their own intervals, which need not be symmetric.
+
+    degrees_of_freedom: of the one that has fewer. The standard error is that of the arm towards zero.
+    Source: Zou & Donner, Statistics in Medicine 27 (2008), 1693–1702, equations 3 and 4.
+    """
+    centre = one.centre - other.centre
+    below = math.hypot(one.centre - one.low, other.high - other.centre)
+    above = math.hypot(one.high - one.centre, other.centre - other.low)
+    error = (below if centre > 0 else above) / t_quantile(degrees_of_freedom, confidence)
+    return Replicated(centre, centre - below, centre + above, error, degrees_of_freedom)
+
+
+def beyond(estimate: Replicated, limit: float) -> float:
+    """Two-sided p-value against the hypothesis that the true value is within ``limit`` of zero."""
     from scipy.special import stdtr
 
-    excess = abs(log_ratio.centre) - math.log1p(margin)
+    excess = abs(estimate.centre) - limit
     if excess <= 0:
         return 1.0
-    if log_ratio.standard_error == 0:
+    if estimate.standard_error == 0:
         return 0.0
-    return float(2 * stdtr(log_ratio.degrees_of_freedom, -excess / log_ratio.standard_error))
+    return float(2 * stdtr(estimate.degrees_of_freedom, -excess / estimate.standard_error))
+
+
+def beyond_margin(log_ratio: Replicated, margin: float) -> float:
+    """Two-sided p-value against the hypothesis that the true ratio is within 1 + ``margin`` either way."""
+    return beyond(log_ratio, math.log1p(margin))
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -186,18 +211,23 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def verdict(log_ratio: Interval, margin: float, adjusted_p: float, confidence: float = CONFIDENCE) -> Verdict:
-    """``faster`` or ``slower`` if the ratio lies beyond the margin and stays so after the adjustment for many targets;
-    ``same`` if its interval lies within the margin and holds 1; else ``unclear``."""
-    limit = math.log1p(margin)
+def side(interval: Interval, limit: float, adjusted_p: float, confidence: float = CONFIDENCE) -> Side:
+    """``below`` or ``above`` if the value lies further than ``limit`` from zero and stays so after the adjustment for
+    many targets; ``same`` if its interval lies within and holds zero; else ``unclear``."""
     if adjusted_p < 1 - confidence:
-        if log_ratio.high < -limit:
-            return "faster"
-        if log_ratio.low > limit:
-            return "slower"
-    if -limit <= log_ratio.low <= 0 <= log_ratio.high <= limit:
+        if interval.high < -limit:
+            return "below"
+        if interval.low > limit:
+            return "above"
+    if -limit <= interval.low <= 0 <= interval.high <= limit:
         return "same"
     return "unclear"
+
+
+def verdict(log_ratio: Interval, margin: float, adjusted_p: float, confidence: float = CONFIDENCE) -> Verdict:
+    """``faster`` or ``slower`` where the ratio lies to that `side` of the margin."""
+    found = side(log_ratio, math.log1p(margin), adjusted_p, confidence)
+    return "faster" if found == "below" else "slower" if found == "above" else found
 
 
 def stated(verdict: Verdict, margin: float) -> str:

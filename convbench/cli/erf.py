@@ -155,10 +155,10 @@ Files = Annotated[
 @erf_app.command("measure", epilog=_MEASURE_EXAMPLES)
 @takes_flags
 def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
-    """Print every figure of the receptive fields, with 95% intervals over samples."""
+    """Print every figure of the receptive fields, with 95% intervals over initialisations and inputs."""
     from convbench.report.tables.erf import measure_table
 
-    _tabulate(flags, targets, output, measure_table)
+    raise typer.Exit(_tabulate(flags, targets, output, measure_table).code)
 
 
 _COMPARE_EXAMPLES = """\b
@@ -171,10 +171,13 @@ Examples:
 @erf_app.command("compare", epilog=_COMPARE_EXAMPLES)
 @takes_flags
 def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
-    """Print the figures of several targets as ratios to the first."""
-    from convbench.report.tables.erf import compare_table
+    """Print the figures of several targets and how they differ from the first's: intervals, ratios, verdicts."""
+    from convbench.report.tables.erf import compare_table, comparison_note
 
-    _tabulate(flags, targets, output, compare_table)
+    found = _tabulate(flags, targets, output, compare_table, compared=True)
+    if len(found.fields) > 1:
+        note(comparison_note(found.fields))
+    raise typer.Exit(found.code)
 
 
 def _tabulate(
@@ -182,15 +185,23 @@ def _tabulate(
     targets: Sequence[str] | None,
     output: Sequence[Path] | None,
     table: Callable[[Sequence[LabelledErf]], Table],
-) -> None:
-    found, saved = _measure(flags, targets, check_outputs(output or (), FIELDS))
+    *,
+    compared: bool = False,
+) -> _Found:
+    found, saved = _measure(flags, targets, check_outputs(output or (), FIELDS), compared=compared)
     if found.fields:
         print_table(table(found.fields))
-    raise typer.Exit(found.code or saved)
+    found.code = found.code or saved
+    return found
 
 
 def _measure(
-    flags: ErfFlags, targets: Sequence[str] | None, output: Sequence[Path], *, as_data: bool = False
+    flags: ErfFlags,
+    targets: Sequence[str] | None,
+    output: Sequence[Path],
+    *,
+    as_data: bool = False,
+    compared: bool = False,
 ) -> tuple[_Found, int]:
     """Each target at each depth, and the exit code of writing them; Ctrl-C keeps what was complete.
 
@@ -215,7 +226,8 @@ def _measure(
         warn(NOTHING_TO_RAISE)
     if as_data and not found.fields:
         return found, 0  # there is nothing to draw
-    return found, save_report(output, erf_report(found.fields, found.failed, about, command()), as_data=as_data)
+    report = erf_report(found.fields, found.failed, about, command(), compared=compared)
+    return found, save_report(output, report, as_data=as_data)
 
 
 def _measure_one(
@@ -249,4 +261,5 @@ def _measure_one(
         if message != NOTHING_TO_RAISE:
             warn(f"{name}: {message}")
     if erf.reason is not None:
-        note(f"{name}: computed on the whole image: {erf.reason}")
+        where = "the whole image" if erf.method == "full" else "the part of the image that its samples reach"
+        note(f"{name}: computed on {where}: {erf.reason}")

@@ -1,26 +1,45 @@
-"""Figures of pooled maps and how sure they are: bootstrap intervals, jackknife errors, spread over initialisations."""
+"""Figures of pooled maps and how sure they are: intervals and biases by the jackknife, spread over initialisations.
+
+What is left out in turn is what was drawn independently: an initialisation with all of its inputs where several were
+pooled, so that the spread of both enters; for weights that are given, an input. Few of them make a t distribution of as
+many degrees of freedom, less one. Source: Shao & Tu, The Jackknife and Bootstrap, 1995, sections 1.3 and 6.2.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from convbench.measures.erf.metrics import Ruler, Sums, metrics_at
+from convbench.measures.erf.metrics import Ruler, Steps, Sums, metrics_at
 from convbench.measures.erf.result import ErfMetrics, Floats, Interval, Uncertainty
+from convbench.statistics import t_quantile
 
 Labels = NDArray[np.intp]
 Columns = Mapping[str, Floats]
-_STEPPED = ("side_", "area_ratio_", "radius_", "fwhm_")
-_AT_MOST_ONE = ("agd", "agd_radial", "agd_without_centre", "aspect", "centre_share", "monotonicity")
+_CORRECTED = ("agd", "agd_radial", "agd_without_centre", "entropy_area_px2")
+"""Figures with an entropy in them: noise of the map makes it less even, and so biases them as 1/samples."""
+_BOUNDS = {
+    **dict.fromkeys(("offset_y_px", "offset_x_px"), (-math.inf, math.inf)),
+    **dict.fromkeys(("agd", "agd_radial", "agd_without_centre", "aspect", "centre_share", "monotonicity"), (0.0, 1.0)),
+    # E[z²] ≥ E[z]², z the squared distance in standard deviations, whose mean is the number of axes.
+    "kurtosis": (-4.0, math.inf),
+    **dict.fromkeys(("kurtosis_y", "kurtosis_x"), (-2.0, math.inf)),
+    "orientation_deg": (-90.0, 90.0),
+}
+_LENGTH = (0.0, math.inf)
 _STOPPING = ("sigma_px", "entropy_area_px2", "agd")
 
 
 @dataclass(frozen=True, slots=True)
 class Assessment:
-    """Figures of the pooled map, of the map of each initialisation, and how sure the first are."""
+    """Figures of the pooled map, of the map of each initialisation, and how sure the first are.
+
+    metrics: those of `_CORRECTED` less their bias, where it can be known.
+    """
 
     metrics: ErfMetrics
     per_initialisation: tuple[ErfMetrics, ...]
@@ -37,51 +56,57 @@ def pooled_weights(labels: Labels) -> Floats:
     return result
 
 
-def assess(ruler: Ruler, sums: Sums, labels: Labels, resamples: int, seed: int, jackknife: bool = True) -> Assessment:
-    """sums: of the mean map of every group. resamples: of the bootstrap; 0 leaves the intervals out.
-
-    jackknife: whether errors and biases are wanted.
-    """
-    # With one group an initialisation there is nothing to resample within: initialisations themselves are resampled.
-    strata = labels if np.bincount(labels).min() > 1 else np.zeros_like(labels)
-    known = len(strata) > 1
-    weights = {
-        "pooled": pooled_weights(labels)[None],
-        "each": _initialisation_weights(labels),
-        "left_out": _left_out_weights(strata) if known and jackknife else np.empty((0, len(labels))),
-        "drawn": _resampled_weights(strata, resamples if known else 0, seed),
-    }
+def assess(ruler: Ruler, sums: Sums, labels: Labels, *, intervals: bool = True) -> Assessment:
+    """sums: of the mean map of every group. labels: (G,) the initialisation of each."""
+    each = _initialisation_weights(labels)
+    many = len(each) > 1
+    left_out = _left_out(each if many else np.eye(len(labels)))
+    weights = np.concatenate([pooled_weights(labels)[None], each, left_out])
     # All at once: most of the time of a small map goes into calls, not numbers.
-    columns = ruler.figures(sums.mixed(np.concatenate(list(weights.values()))))
-    ends = np.cumsum([len(part) for part in weights.values()])
-    parts = {
-        name: {figure: column[end - len(part) : end] for figure, column in columns.items()}
-        for (name, part), end in zip(weights.items(), ends, strict=True)
-    }
-    value = {name: float(column[0]) for name, column in parts["pooled"].items()}
-    errors, biases = _jackknife(parts["left_out"], strata, value) if known and jackknife else ({}, {})
-    intervals = _intervals(parts["drawn"], value) if known and resamples else {}
-    count = len(weights["each"])
+    mixed = sums.mixed(weights)
+    columns = ruler.figures(mixed)
+    first = 1 + len(each)
+    value = {name: float(column[0]) for name, column in columns.items()}
+    errors, biases = _jackknife({name: column[first:] for name, column in columns.items()}, value)
+    for name in _CORRECTED:
+        if name in biases:
+            columns[name][0] = np.clip(value[name] - biases[name], *_BOUNDS.get(name, _LENGTH))
     spread = {}
-    if count > 1:
-        spread = {name: float(column.std(ddof=1)) for name, column in parts["each"].items() if _finite(column)}
+    if many:
+        parts = {name: column[1:first] for name, column in columns.items()}
+        spread = {name: float(part.std(ddof=1)) for name, part in parts.items() if np.isfinite(part).all()}
+    metrics = metrics_at(columns, 0)
+    found: dict[str, Interval] = {}
+    if intervals and len(left_out):
+        found = _intervals(metrics, errors, len(left_out)) | _stepped(ruler.steps(), mixed, first, errors)
     return Assessment(
-        metrics_at(parts["pooled"], 0),
-        tuple(metrics_at(parts["each"], index) for index in range(count)),
-        Uncertainty(intervals, errors, biases, spread),
+        metrics,
+        tuple(metrics_at(columns, index) for index in range(1, first)),
+        Uncertainty(found, errors, biases, spread, "initialisations" if many else "inputs", max(len(left_out) - 1, 0)),
     )
 
 
-def precise_enough(found: Assessment, precision: float) -> bool:
-    """Whether the jackknife errors of σ, entropy area and AGD (its bias added) are all below the relative precision."""
+def precise_enough(ruler: Ruler, sums: Sums, labels: Labels, precision: float) -> bool:
+    """Whether more inputs for the same initialisations would change σ, entropy area and AGD by less than that share.
+
+    By the jackknife over inputs within each initialisation; over all where each has a single group.
+    """
+    strata = labels if np.bincount(labels).min() > 1 else np.zeros_like(labels)
+    if len(strata) < 2:
+        return False
+    counts = np.bincount(strata)
+    left_out = np.tile(pooled_weights(strata), (len(strata), 1))
+    for group, stratum in enumerate(strata):
+        left_out[group, strata == stratum] = 1 / (len(counts) * (counts[stratum] - 1))
+        left_out[group, group] = 0.0
+    columns = ruler.figures(sums.mixed(np.concatenate([pooled_weights(labels)[None], left_out])))
     for name in _STOPPING:
-        value = getattr(found.metrics, name)
-        if value is None:
+        value, parts = float(columns[name][0]), columns[name][1:]
+        if not np.isfinite(value):
             continue
-        if name not in found.uncertainty.errors:
-            return False
-        worst = found.uncertainty.errors[name] + (abs(found.uncertainty.biases[name]) if name == "agd" else 0.0)
-        if worst > precision * abs(value):
+        found = [_error_and_bias(parts[strata == stratum], value) for stratum in range(len(counts))]
+        error, bias = math.hypot(*(error for error, _ in found)), sum(bias for _, bias in found)
+        if not error + (abs(bias) if name == "agd" else 0.0) <= precision * abs(value):
             return False
     return True
 
@@ -93,61 +118,66 @@ def _initialisation_weights(labels: Labels) -> Floats:
     return result
 
 
-def _left_out_weights(strata: Labels) -> Floats:
-    """Weights that leave one group out of its stratum: (G, G)."""
-    counts = np.bincount(strata)
-    weights = np.tile(pooled_weights(strata), (len(strata), 1))
-    for group, stratum in enumerate(strata):
-        weights[group, strata == stratum] = 1 / (len(counts) * (counts[stratum] - 1))
-        weights[group, group] = 0.0
-    return weights
+def _left_out(units: Floats) -> Floats:
+    """Weights of the mean of all units but one, for each: (U, G); none of a single one. units: (U, G)."""
+    count = len(units)
+    if count < 2:
+        return units[:0]
+    result: Floats = (units.sum(axis=0) - units) / (count - 1)
+    return result
 
 
-def _resampled_weights(strata: Labels, resamples: int, seed: int) -> Floats:
-    """Weights of groups drawn with replacement within their strata: (resamples, G)."""
-    generator = np.random.default_rng(seed)
-    weights = np.zeros((resamples, len(strata)))
-    counts = np.bincount(strata)
-    for stratum, count in enumerate(counts):
-        members = np.flatnonzero(strata == stratum)
-        weights[:, members] = generator.multinomial(count, np.full(count, 1 / count), size=resamples) / count
-    return weights / len(counts)
-
-
-def _jackknife(
-    left_out: Columns, strata: Labels, value: Mapping[str, float]
-) -> tuple[dict[str, float], dict[str, float]]:
-    """Standard errors and biases from the figures with one group left out of its stratum."""
+def _jackknife(left_out: Columns, value: Mapping[str, float]) -> tuple[dict[str, float], dict[str, float]]:
+    """Standard errors and biases of the figures that are defined whatever is left out."""
     errors, biases = {}, {}
-    counts = np.bincount(strata)
     for name, column in left_out.items():
-        if not (np.isfinite(value[name]) and _finite(column)):
-            continue
-        variance = bias = 0.0
-        for stratum, count in enumerate(counts):
-            part = column[strata == stratum]
-            variance += (count - 1) / count * float(np.sum((part - part.mean()) ** 2))
-            bias += (count - 1) * (float(part.mean()) - value[name])
-        errors[name], biases[name] = float(np.sqrt(variance)), bias
+        if len(column) and np.isfinite(value[name]) and np.isfinite(column).all():
+            errors[name], biases[name] = _error_and_bias(column, value[name])
     return errors, biases
 
 
-def _intervals(drawn: Columns, value: Mapping[str, float]) -> dict[str, Interval]:
-    return {
-        name: _interval(name, value[name], column)
-        for name, column in drawn.items()
-        if np.isfinite(value[name]) and _finite(column)
-    }
+def _error_and_bias(left_out: Floats, value: float) -> tuple[float, float]:
+    """Of a figure, from its values with one unit left out: (U,)."""
+    count = len(left_out)
+    mean = float(left_out.mean())
+    return math.sqrt((count - 1) / count * float(np.sum((left_out - mean) ** 2))), (count - 1) * (mean - value)
 
 
-def _interval(name: str, value: float, drawn: Floats) -> Interval:
-    """The basic bootstrap, which takes the bias out; percentiles for figures that move in steps."""
-    low, high = (float(bound) for bound in np.quantile(drawn, [0.025, 0.975]))
-    if name.startswith(_STEPPED):
-        return Interval(low, high)
-    low, high = 2 * value - high, 2 * value - low
-    return Interval(low, min(high, 1.0) if name in _AT_MOST_ONE else high)
+def _intervals(metrics: ErfMetrics, errors: Mapping[str, float], units: int) -> dict[str, Interval]:
+    """t intervals around the figures, within what values they can take.
+
+    Of the logarithm of what a figure has above its least value: few units make widths skewed, with a tail upwards.
+    """
+    found = {}
+    for name, error in errors.items():
+        value, half = getattr(metrics, name), t_quantile(units - 1) * error
+        least, most = _BOUNDS.get(name, _LENGTH)
+        above = value - least
+        if math.isinf(least) or not above:
+            found[name] = Interval(value - half, min(value + half, most))
+        else:
+            factor = math.exp(min(half / above, 700.0))
+            found[name] = Interval(least + above / factor, min(least + above * factor, most))
+    return found
 
 
-def _finite(column: Floats) -> bool:
-    return bool(np.isfinite(column).all())
+def _stepped(steps: Mapping[str, Steps], mixed: Sums, first: int, errors: Mapping[str, float]) -> dict[str, Interval]:
+    """Intervals of figures that are quantiles: the sizes whose share of the map may be the wanted one.
+
+    The share inside a given size moves smoothly, as a quantile on a grid of pixels does not. mixed: row 0 is pooled,
+    rows from ``first`` have one unit left out. Source: Woodruff, JASA 47 (1952), 635–646.
+    """
+    found = {}
+    for name, step in steps.items():
+        if name not in errors:
+            continue
+        mass = np.cumsum(getattr(mixed, step.kind), axis=1)
+        share, left_out = mass[0] / mass[0, -1], mass[first:] / mass[first:, -1:]
+        count = len(left_out)
+        error = np.sqrt((count - 1) / count * np.sum((left_out - left_out.mean(axis=0)) ** 2, axis=0))
+        half = t_quantile(count - 1) * error + 1e-12
+        too_small = np.flatnonzero(share - half < step.share - 2e-12)
+        last = min(int(too_small[-1]) + 1, len(share) - 1) if len(too_small) else 0
+        first_large = int(np.argmax(share + half >= step.share))
+        found[name] = Interval(float(step.sizes[first_large]), float(step.sizes[last]))
+    return found

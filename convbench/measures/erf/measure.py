@@ -104,7 +104,7 @@ def sampled(target: Target, progress: Callable[[str], None] = lambda _: None) ->
 
 def _is_precise(target: Target, maps: GroupedMaps, view: View) -> bool:
     ruler, sums, labels = _measured(target, maps, view)
-    return precise_enough(assess(ruler, sums, labels, 0, target.settings.seed), target.settings.precision or 0.0)
+    return precise_enough(ruler, sums, labels, target.settings.precision or 0.0)
 
 
 def _measured(target: Target, maps: GroupedMaps, view: View) -> tuple[Ruler, Sums, Labels]:
@@ -117,8 +117,7 @@ def _measured(target: Target, maps: GroupedMaps, view: View) -> tuple[Ruler, Sum
 def _result(target: Target, found: Sampled) -> Erf:
     settings, view = target.settings, found.view
     ruler, sums, labels = _measured(target, found.maps, view)
-    wanted = settings.bootstrap > 0 or settings.precision is not None
-    assessment = assess(ruler, sums, labels, settings.bootstrap, settings.seed, jackknife=wanted)
+    assessment = assess(ruler, sums, labels, intervals=settings.bootstrap > 0)
     map_ = found.maps.pooled(target.image)
     support = _support(map_)
     return Erf(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -22,6 +23,18 @@ SMALLEST_SIGMA_PX = 0.5
 _SQUARE_SHARES = (20, 30, 50, 99)
 _RADIUS_SHARES = (50, 90, 99)
 _BLOCK_ELEMENTS = 1 << 22
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """A figure that is the first of growing sizes to hold a share of the map.
+
+    kind: the field of `Sums` with the map's mass by size. sizes: (K,) the figure's value at each.
+    """
+
+    kind: Literal["squares", "rings"]
+    share: float
+    sizes: Floats
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +104,27 @@ class Ruler:
         """Every numeric figure of ErfMetrics, NaN where undefined (all of them for a zero map): name → (B,)."""
         block = max(1, _BLOCK_ELEMENTS // sums.pixels.shape[1])
         figures = {name: np.full(len(sums.pixels), np.nan) for name in ErfMetrics.names()}
-        filled = np.flatnonzero(sums.moments[:, 0] > 0)
+        filled, steps = np.flatnonzero(sums.moments[:, 0] > 0), self.steps()
         for start in range(0, len(filled), block):
             chosen = filled[start : start + block]
             part = Sums(*(getattr(sums, name)[chosen] for name in Sums.__slots__))
-            for name, column in self._figures(part.normalised()).items():
+            for name, column in self._figures(part.normalised(), steps).items():
                 figures[name][chosen] = column
         return figures
 
-    def _figures(self, p: Sums) -> dict[str, Floats]:
+    def steps(self) -> dict[str, Steps]:
+        """The sides and areas of squares and the radii of circles that hold given shares."""
+        side = 2 * self.squares.distance_px + 1
+        ratio = np.cumsum(self.squares.pixels) / (self.window.image[0] * self.window.image[1])
+        found: dict[str, Steps] = {}
+        for share in _SQUARE_SHARES:
+            found[f"side_{share}_px"] = Steps("squares", share / 100, side)
+            found[f"area_ratio_{share}"] = Steps("squares", share / 100, ratio)
+        for share in _RADIUS_SHARES:
+            found[f"radius_{share}_px"] = Steps("rings", share / 100, self.rings.distance_px)
+        return found
+
+    def _figures(self, p: Sums, steps: Mapping[str, Steps]) -> dict[str, Floats]:
         entropy = _entropy(p.pixels)
         moments = Moments.of(p.moments)
         lowered, lowered_entropy = self._without_centre(p, entropy)
@@ -107,8 +132,7 @@ class Ruler:
         return {
             **spread(moments),
             **_widths(p.section_y, p.section_x),
-            **self._squares(p.squares),
-            **self._radii(p.rings),
+            **{name: step.sizes[_first_reaching(getattr(p, step.kind), step.share)] for name, step in steps.items()},
             "entropy_area_px2": np.exp(entropy),
             "centre_share": p.pixels[:, self._centre].sum(axis=1),
             "monotonicity": _monotonicity(p.annuli / self.annuli.pixels),
@@ -117,22 +141,6 @@ class Ruler:
             "agd_radial": self._agd_radial(p),
             "sigma_without_centre_px": np.where(lowered.total > 0, lowered.sigma, np.nan),
             "agd_without_centre": lowered_agd,
-        }
-
-    def _squares(self, mass: Floats) -> dict[str, Floats]:
-        side = 2 * self.squares.distance_px + 1
-        area = np.cumsum(self.squares.pixels)
-        ratio = area / (self.window.image[0] * self.window.image[1])
-        figures = {}
-        for share in _SQUARE_SHARES:
-            index = _first_reaching(mass, share / 100)
-            figures[f"side_{share}_px"] = side[index]
-            figures[f"area_ratio_{share}"] = ratio[index]
-        return figures
-
-    def _radii(self, mass: Floats) -> dict[str, Floats]:
-        return {
-            f"radius_{share}_px": self.rings.distance_px[_first_reaching(mass, share / 100)] for share in _RADIUS_SHARES
         }
 
     def _agd(self, moments: Sequence[Moments], entropies: Sequence[Floats]) -> list[Floats]:

@@ -87,6 +87,8 @@ class ErfMetrics:
 
     None stands for what the map does not define (the reason is in ``agd_reason`` where it is about the AGD scores).
     The centre is that of the theoretical receptive field: a pixel, or the corner or side between pixels.
+    Noise that is left in a map lowers its entropy, and with it the AGD scores and the entropy area, as 1/samples. Those
+    of a field are less the bias that the jackknife finds; those of one map, and of a single sample, are as they are.
     """
 
     sigma_px: float | None = metric(
@@ -120,7 +122,9 @@ class ErfMetrics:
     radius_50_px: float | None = metric("px", "smallest R with Σ_{√(y²+x²) ≤ R} p ≥ 50%")
     radius_90_px: float | None = metric("px", "the same for 90%")
     radius_99_px: float | None = metric("px", "the same for 99%")
-    entropy_area_px2: float | None = metric("px²", "exp(−Σ p·ln p): the number of pixels of an even map as spread out")
+    entropy_area_px2: float | None = metric(
+        "px²", "exp(−Σ p·ln p), less its bias: the number of pixels of an even map as spread out"
+    )
     centre_share: float | None = metric("", "Σ p over the pixel (or the 2 or 4 pixels) at the centre")
     monotonicity: float | None = metric(
         "", "Σ max(0, m_k − m_{k+1})/Σ |m_k − m_{k+1}|, m the radial profile; 1: never rises"
@@ -130,14 +134,16 @@ class ErfMetrics:
     kurtosis_x: float | None = metric("", "E[(x − x̄)⁴]/σ_x⁴ − 3")
     agd: float | None = metric(
         "",
-        "exp(−KL(p‖q)), q the discrete Gaussian on the image with p's mean and covariance",
+        "exp(−KL(p‖q)), less its bias; q the discrete Gaussian on the image with p's mean and covariance",
         name="erf_agd",
         title="ERF AGD",
         convention="closeness of the map to a Gaussian of its own second moments, in (0, 1]",
         show="fraction",
         summary="AGD",
     )
-    agd_radial: float | None = metric("", "exp(−KL) between the masses in rings one pixel wide, q with p's E[y² + x²]")
+    agd_radial: float | None = metric(
+        "", "exp(−KL), less its bias, between the masses in rings one pixel wide, q with p's E[y² + x²]"
+    )
     sigma_without_centre_px: float | None = metric("px", "σ after lowering the centre to the mean of its neighbours")
     agd_without_centre: float | None = metric("", "AGD after lowering the centre to the mean of its neighbours")
     agd_reason: str | None = None
@@ -163,7 +169,7 @@ class RadialProfile:
 
 @dataclass(frozen=True, slots=True)
 class Interval:
-    """Where the figure of infinitely many samples lies, at 95%."""
+    """Where the figure of infinitely many initialisations and inputs lies, at 95%; see `Uncertainty`."""
 
     low: float
     high: float
@@ -171,17 +177,29 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Uncertainty:
-    """How far the figures of a map depend on the samples and the initialisations drawn. Keys are names of ErfMetrics.
+    """How far the figures of a map depend on what was drawn. Keys are names of ErfMetrics.
 
-    intervals: bootstrap over samples within each initialisation. errors, biases: standard error and bias by the
-    group jackknife (the Kullback–Leibler divergence behind AGD is biased upward as 1/samples, hence AGD downward).
-    spread: standard deviation across initialisations. Empty where a single sample or initialisation leaves it unknown.
+    units: what was drawn independently, and what intervals therefore extend to: other ``initialisations`` with other
+        inputs, or, where there is one set of weights, other ``inputs`` to it.
+    intervals: from leaving out one unit at a time, with t of ``degrees_of_freedom`` (units − 1); sides, areas and radii
+        from the intervals of the shares inside them. errors, biases: standard error and bias by the same jackknife.
+    spread: standard deviation across initialisations.
+    Empty where a single unit leaves it unknown.
     """
 
     intervals: Mapping[str, Interval]
     errors: Mapping[str, float]
     biases: Mapping[str, float]
     spread: Mapping[str, float]
+    units: Literal["initialisations", "inputs"] = "inputs"
+    degrees_of_freedom: int = 0
+
+    @property
+    def covers(self) -> str:
+        """What intervals extend to, in words; empty without any."""
+        if not self.degrees_of_freedom:
+            return ""
+        return "initialisations and inputs" if self.units == "initialisations" else "inputs, for these weights"
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,3 +252,9 @@ class RepLKNetFigures:
 
     sides_px: Mapping[float, int | None]
     area_ratios: Mapping[float, float | None]
+
+    @property
+    def columns(self) -> dict[str, float | None]:
+        """The figures by names that no figure of ErfMetrics has."""
+        sides = {f"replknet_side_{share:.0%}_px".replace("%", ""): side for share, side in self.sides_px.items()}
+        return {f"replknet_r{share:.0%}".replace("%", ""): ratio for share, ratio in self.area_ratios.items()} | sides

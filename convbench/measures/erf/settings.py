@@ -36,13 +36,14 @@ class ErfSettings:
     layer: dotted name of the submodule whose output is probed; None: the output, or the last feature map before
         it is pooled to class scores.
     depth: number of copies of the target stacked one after the other, each initialised on its own.
-    precision: stop drawing samples once the relative standard errors fall below it (0.01 = 1%); None: draw them all.
+    precision: stop drawing samples once the relative standard errors over inputs, for the initialisations drawn, fall
+        below it (0.01 = 1%); None: draw them all.
     dtype: dtype of weights, inputs and gradients. bfloat16 has moved a deep network's map by 38%: a warning says so.
     seed: of the first initialisation and of the inputs.
     mode: ``replknet`` reproduces the numbers of that project's scripts and overrides statistic and probe.
     layer_scale: value given to layer scales that are still untrained (all entries ≤ 1e-4 in magnitude); None: kept.
     inputs: where samples come from: noise, an image folder, a tensor file.
-    bootstrap: resamples behind every interval; 0: no intervals, and no standard errors unless a precision needs them.
+    bootstrap: 0 leaves intervals out. They come from leaving units out (see ``interval``), whatever other number it is.
     evaluation: ``auto`` computes only what the probed pixel can see where that is exact; ``full`` never does.
 
     Raises OptionError on a value outside these.

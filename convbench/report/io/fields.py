@@ -55,6 +55,7 @@ def field_of(label: str, erf: Erf) -> Field:
     box = erf.receptive_field
     figures = dataclasses.asdict(erf.metrics)
     figures.pop("agd_reason", None)
+    figures |= erf.replknet.columns if erf.replknet else {}
     return Field(
         label,
         erf.map,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
+from convbench.measures.erf.difference import MARGIN, Difference, differences
 from convbench.report.io.document import Report
 from convbench.report.io.fields import field_of
 from convbench.report.units import significant
@@ -16,35 +17,43 @@ if TYPE_CHECKING:
     from convbench.measures.erf import Erf
     from convbench.report.plots.erf_plot import LabelledErf
 
-_SIGNED = ("offset", "orientation", "kurtosis")  # ratios of these mean nothing
 _SETUP = ("statistic", "probe", "mode", "depth", "layer", "inputs", "initialisations", "samples", "dtype", "method")
+_PLACE = ("receptive field (theoretical)", "support of the gradients", "output position")
 
 
 def measure_table(fields: Sequence[LabelledErf]) -> Table:
-    """One row a figure, one column a target; below each value its 95% interval over samples."""
+    """One row a figure, one column a target; beside each value its 95% interval."""
     table = _table(fields, "definition")
     for metric in _metrics(fields[0].erf):
         cells = [_with_interval(field.erf, metric.name) for field in fields]
         table.add_row(_title(metric), *cells, metric.metadata["formula"])
-    for name in ("receptive field (theoretical)", "output position", *_SETUP):
+    _add_replknet(table, fields)
+    for name in (*_PLACE, *_SETUP, "95% intervals"):
         table.add_row(name, *(_setup(field.erf, name) for field in fields), "")
     return table
 
 
 def compare_table(fields: Sequence[LabelledErf]) -> Table:
-    """One row a figure; every target's value and, but for the first, its ratio to the first target's."""
-    table = _table(fields, f"(×: ratio to {fields[0].label})")
+    """One row a figure; every target's value, and below it, but for the first, its difference from the first's."""
+    table = _table(fields, "")
+    found = differences(fields[0].erf, [field.erf for field in fields[1:]])
     for metric in _metrics(fields[0].erf):
-        base = getattr(fields[0].erf.metrics, metric.name)
-        cells = [_value(base)]
-        for field in fields[1:]:
-            value = getattr(field.erf.metrics, metric.name)
-            comparable = base and value is not None and not metric.name.startswith(_SIGNED)
-            cells.append(f"{_value(value)} (×{significant(value / base, 3)})" if comparable else _value(value))
+        cells = [_with_interval(fields[0].erf, metric.name)]
+        for field, each in zip(fields[1:], found, strict=True):
+            cells.append(_with_difference(field.erf, metric.name, each.get(metric.name)))
         table.add_row(_title(metric), *cells, "")
-    for name in _SETUP:
+    _add_replknet(table, fields)
+    for name in (*_SETUP, "95% intervals"):
         table.add_row(name, *(_setup(field.erf, name) for field in fields), "")
     return table
+
+
+def comparison_note(fields: Sequence[LabelledErf]) -> str:
+    """How the lower lines of `compare_table` are to be read."""
+    return (
+        f"×: ratio to {fields[0].label}; below it the difference with its 95% interval. larger, smaller: by more than "
+        f"{MARGIN:.0%} of {fields[0].label}'s figure, adjusted for the number of targets (Holm)"
+    )
 
 
 def erf_report(
@@ -52,21 +61,41 @@ def erf_report(
     failed: Sequence[Mapping[str, Any]] = (),
     environment: Mapping[str, Any] | None = None,
     command: str = "",
+    *,
+    compared: bool = False,
 ) -> Report:
     """One row a field, and those that could not be measured last, with ``status`` and ``error``.
 
     Formats of flat tables hold the figures; .json intervals and profiles as well, .npz all that and the maps.
+    compared: whether differences from the first field are a section of their own.
     """
     rows = [{**_row(field), **_spread(field.erf), "status": "ok", "error": None} for field in fields]
     drawn = [field_of(field.label, field.erf) for field in fields]
-    return Report((), environment or {}, {"fields": [*rows, *failed]}, command, drawn)
+    sections: dict[str, Sequence[Mapping[str, Any]]] = {"fields": [*rows, *failed]}
+    if compared and len(fields) > 1:
+        sections["differences"] = _difference_rows(fields)
+    return Report((), environment or {}, sections, command, drawn)
+
+
+def _difference_rows(fields: Sequence[LabelledErf]) -> list[dict[str, Any]]:
+    base = fields[0]
+    rows = []
+    for field, found in zip(fields[1:], differences(base.erf, [field.erf for field in fields[1:]]), strict=True):
+        for name, item in found.items():
+            about = {"target": field.label, "depth": field.erf.depth, "baseline": base.label, "figure": name}
+            values = {"value": getattr(field.erf.metrics, name), "baseline_value": getattr(base.erf.metrics, name)}
+            judged = {"difference": item.value, "difference_low": item.low, "difference_high": item.high}
+            rows.append(about | values | judged | {"ratio": item.ratio, "verdict": item.verdict})
+    return rows
 
 
 def _spread(erf: Erf) -> dict[str, Any]:
     """How far the figures can be trusted, and the radial profile: nested values."""
     return {
         "intervals": {name: [interval.low, interval.high] for name, interval in erf.uncertainty.intervals.items()},
+        "intervals_cover": erf.uncertainty.covers,
         "standard_errors": dict(erf.uncertainty.errors),
+        "biases": dict(erf.uncertainty.biases),
         "spread_over_initialisations": dict(erf.uncertainty.spread),
         "radial_distance_px": erf.profile.distance_px.tolist(),
         "radial_share": erf.profile.share.tolist(),
@@ -78,13 +107,15 @@ def _row(field: LabelledErf) -> dict[str, Any]:
     erf = field.erf
     box = erf.receptive_field
     row: dict[str, Any] = {"target": field.label, **{name: getattr(erf, name) for name in _SETUP}}
+    row |= {"reason": erf.reason, "field_source": erf.field_source}
     row |= {"input_height_px": erf.map.shape[0], "input_width_px": erf.map.shape[1]}
     row |= {"output_row": erf.position[0], "output_column": erf.position[1]}
     row |= {
         "receptive_field_height_px": None if box is None else box.height,
         "receptive_field_width_px": None if box is None else box.width,
     }
-    return row | {metric.name: getattr(erf.metrics, metric.name) for metric in _metrics(erf)}
+    row |= {metric.name: getattr(erf.metrics, metric.name) for metric in _metrics(erf)}
+    return row | (erf.replknet.columns if erf.replknet else {})
 
 
 def _metrics(erf: Erf) -> list[Any]:
@@ -109,12 +140,40 @@ def _title(metric: Any) -> str:
     return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
 
 
+def _add_replknet(table: Table, fields: Sequence[LabelledErf]) -> None:
+    """RepLKNet's own figures below the linear ones, under names of their own."""
+    columns = [field.erf.replknet.columns if field.erf.replknet else {} for field in fields]
+    for name in dict.fromkeys(name for each in columns for name in each):
+        kind, share = ("side", name.split("_")[2]) if "side" in name else ("r", name.removeprefix("replknet_r"))
+        title = f"RepLKNet side {share}% (px)" if kind == "side" else f"RepLKNet r({share}%)"
+        meaning = (
+            "side of the centred square whose share of Σ log10(1 + g)/max exceeds it, by RepLKNet's script"
+            if kind == "side"
+            else "that square's area over the image's; not comparable with area ratio"
+        )
+        table.add_row(title, *(_value(each.get(name)) for each in columns), meaning if table.columns[-1].header else "")
+
+
 def _with_interval(erf: Erf, name: str) -> str:
     value = getattr(erf.metrics, name)
     interval = erf.uncertainty.intervals.get(name)
     if value is None or interval is None:
         return _value(value)
     return f"{_value(value)} [{_value(interval.low)}, {_value(interval.high)}]"
+
+
+def _with_difference(erf: Erf, name: str, found: Difference | None) -> str:
+    value = _with_interval(erf, name)
+    if found is None:
+        return value
+    ratio = "" if found.ratio is None else f" ×{significant(found.ratio, 3)}"
+    if found.verdict is None or found.low is None or found.high is None:
+        return f"{value}{ratio}\n{_signed(found.value)}, no interval"
+    return f"{value}{ratio}\n{_signed(found.value)} [{_value(found.low)}, {_value(found.high)}] {found.verdict}"
+
+
+def _signed(value: float) -> str:
+    return ("+" if value > 0 else "") + _value(value)
 
 
 def _value(value: float | None) -> str:
@@ -127,7 +186,18 @@ def _setup(erf: Erf, name: str) -> str:
     if name == "output position":
         return f"{erf.position} of {erf.output_size}"
     if name == "receptive field (theoretical)":
-        box = erf.receptive_field
-        return "unbounded" if box is None else f"{box.height} × {box.width} px"
+        return theoretical(erf)
+    if name == "support of the gradients":
+        return f"{erf.support.height} × {erf.support.width} px"
+    if name == "95% intervals":
+        return f"over {erf.uncertainty.covers}" if erf.uncertainty.covers else "none: a single sample"
     value = getattr(erf, name)
     return "–" if value is None else str(value)
+
+
+def theoretical(erf: Erf) -> str:
+    """The theoretical field, where it was propagated through the operators: gradients alone show no such thing."""
+    if erf.field_source == "probed":
+        return "not known"
+    box = erf.receptive_field
+    return "unbounded" if box is None else f"{box.height} × {box.width} px"
