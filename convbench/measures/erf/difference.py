@@ -69,4 +69,4 @@ def _difference(name: str, baseline: Erf, other: Erf) -> Replicated | None:
             return None
         estimates.append(Interval(getattr(erf.metrics, name), interval.low, interval.high))
     fewest = min(erf.uncertainty.degrees_of_freedom for erf in (other, baseline))
-    return difference(*estimates, fewest)
+    return difference(estimates[0], estimates[1], fewest)
