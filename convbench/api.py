@@ -8,8 +8,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.case import Case, Shape
+from convbench.case import Case
 from convbench.errors import ShapeError, TargetError, UsageError
+from convbench.inputs import Input, Shape, inputs_of
 from convbench.records import COLUMNS, Record, record_of
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ def profile(
 
     target: a reference as on the command line, or the caller's own module, which is left as it was.
     dim: channels of a registered block (64 unless given).
-    shape: of the input, N,C,H,W; needed for a module, unless ``inputs`` and ``kwargs`` give the arguments of its call:
-        tensors of any dtype, in lists, tuples and dictionaries as it takes them.
+    shape: of the input, N,C,H,W; needed for a module, unless it has ``example_inputs``, or ``inputs`` and ``kwargs``
+        give the arguments of its call: tensors of any dtype, in lists, tuples and dictionaries as it takes them. In
+        place of a tensor a text describes one, as on the command line: ``"2x8x10x10"``, ``"step=2:int64:0..999"``; for
+        a reference all have to be such texts.
     measures: of ``params``, ``cost``, ``latency``, ``memory``, ``erf``; all that the device can do unless given.
     conditions: further fields of `Case`, such as ``{"threads": 2, "execution": "compiled"}``.
     options: of the target.
@@ -57,12 +60,11 @@ def profile(
     """
     from convbench.measures.carry_out import Measurer
 
-    case = _case(target, dim, shape, size, batch, device, dtype, mode, options, conditions)
+    shapes = _shapes(shape, inputs, kwargs) if isinstance(target, str) else _shapes(shape)
+    case = _case(target, dim, shapes, size, batch, device, dtype, mode, options, conditions)
     plan = _plan(measures, device, strict, latency, erf)
     if not isinstance(target, str):
         return record_of(_profile_instance(target, case, plan, inputs, kwargs))
-    if inputs is not None or kwargs is not None:
-        raise UsageError("inputs and kwargs are the arguments of a module instance; a reference takes shape")
     with Measurer() as measurer:
         return record_of(measurer.carry_out([case], plan)[0])
 
@@ -75,6 +77,8 @@ def compare(
     shape: Shape | None = None,
     size: int | None = None,
     batch: int = 1,
+    inputs: Sequence[Any] | None = None,
+    kwargs: Mapping[str, Any] | None = None,
     measures: Sequence[str] | None = None,
     latency: LatencySettings | None = None,
     erf: ErfSettings | None = None,
@@ -86,6 +90,8 @@ def compare(
 ) -> pd.DataFrame:
     """Measure several targets under the same conditions; one row a target, columns as in `Record`.
 
+    inputs, kwargs: as of `profile`.
+
     Latencies are taken in the same rounds; ``ratio`` refers to ``baseline`` (the first target unless given).
     Raises UsageError for a request that cannot be met.
     """
@@ -95,7 +101,8 @@ def compare(
         raise UsageError("compare needs at least one target")
     if baseline is not None and baseline not in targets:
         raise UsageError(f"baseline {baseline!r} is not among the targets {', '.join(targets)}")
-    cases = [_case(name, dim, shape, size, batch, device, dtype, mode, {}, conditions) for name in targets]
+    shapes = _shapes(shape, inputs, kwargs)
+    cases = [_case(name, dim, shapes, size, batch, device, dtype, mode, {}, conditions) for name in targets]
     index = 0 if baseline is None else list(targets).index(baseline)
     with Measurer() as measurer:
         outcomes = measurer.carry_out(cases, _plan(measures, device, strict, latency, erf), index)
@@ -118,7 +125,7 @@ def erf(
         module, whose weights are taken as they are. shape: of the input, N,C,H,W; needed for a module.
     Raises UsageError for a request that cannot be met, EmptyMapError when nothing of the input reaches the output.
     """
-    case = _case(target, dim, shape, size, 1, device, None, "inference", options, None)
+    case = _case(target, dim, _shapes(shape), size, 1, device, None, "inference", options, None)
     if isinstance(target, str):
         return _erf_by_worker(case, settings)
     from convbench.measures.erf import measure_erf
@@ -150,10 +157,18 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     return pd.DataFrame([record.to_row() for record in records], columns=list(COLUMNS)).convert_dtypes()
 
 
+def _shapes(
+    shape: Shape | None, inputs: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
+) -> tuple[Input, ...]:
+    if shape is not None and inputs is not None:
+        raise ShapeError("give either shape or inputs: each says the arguments of the call")
+    return (*([] if shape is None else [tuple(shape)]), *inputs_of(inputs or (), kwargs or {}))
+
+
 def _case(
     target: str | nn.Module,
     dim: int | None,
-    shape: Shape | None,
+    shapes: tuple[Input, ...],
     size: int | None,
     batch: int,
     device: str,
@@ -170,7 +185,7 @@ def _case(
         options=tuple(options.items()),
         batch=batch,
         size=size,
-        shapes=() if shape is None else (tuple(shape),),
+        shapes=shapes,
         device=device,
         dtype=dtype,
         mode=mode,  # type: ignore[arg-type]
@@ -198,7 +213,7 @@ def _profile_instance(
     from convbench.measures.outcome import Outcome
     from convbench.target.blueprint import instance_blueprint
 
-    if inputs is None and not case.shapes:
+    if inputs is None and not kwargs and not case.shapes and not hasattr(module, "example_inputs"):
         raise ShapeError(f"{type(module).__name__} is a module: give shape=(N, C, H, W), or inputs=[…]")
     require_device(case.device)
     design = instance_blueprint(module, case, inputs, kwargs)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from convbench.errors import DeviceError, OptionError, ShapeError, UsageError, nearest
+from convbench.inputs import Input, arguments_of
 from convbench.reading import shown, typed
 
 Mode = Literal["inference", "forward", "training"]
 Execution = Literal["eager", "compiled"]
 MemoryFormat = Literal["contiguous", "channels_last"]
-Shape = tuple[int, ...]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")
 DEVICES = ("cpu", "cuda", "mps", "xpu", "meta")
@@ -34,7 +34,8 @@ class Case:
     """One target with its options, input, device, dtype, memory format, mode and execution.
 
     dim: channels of a block (64 unless given); a network has none.
-    shapes: one shape a positional input; empty means (batch, channels, size, size).
+    shapes: one an argument of the call, a text where a shape does not say it (see `convbench.inputs`); empty means what
+        the target says itself, or else (batch, channels, size, size).
     size: height and width; None means 56 for a block, 224 for a network.
     mode: ``inference``, forward without gradients in eval mode; ``training``, forward and backward in training mode;
         ``forward``, the forward half of that, with gradients recorded.
@@ -54,7 +55,7 @@ class Case:
     options: tuple[tuple[str, Any], ...] = ()
     batch: int = 1
     size: int | None = None
-    shapes: tuple[Shape, ...] = ()
+    shapes: tuple[Input, ...] = ()
     device: str = "cpu"
     dtype: str | None = None
     memory_format: MemoryFormat = "contiguous"
@@ -71,8 +72,7 @@ class Case:
     def __post_init__(self) -> None:
         for name in ("dim", "batch", "size", "threads"):
             _require_positive(name, getattr(self, name))
-        for shape in self.shapes:
-            _require_shape(shape)
+        arguments_of(self.shapes)
         if self.shapes and (self.size is not None or self.batch != 1):
             raise ShapeError("give either --shape or --batch and --size: a shape already says both")
         if isinstance(self.seed, bool) or not isinstance(self.seed, int) or not 0 <= self.seed < 2**63:
@@ -85,6 +85,11 @@ class Case:
         _require_choice("execution", self.execution, get_args(Execution))
         _require_choice("memory_format", self.memory_format, get_args(MemoryFormat))
         _require_device(self.device)
+
+    @property
+    def arguments(self) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        """Arguments of the call by position and by name, as far as the case says them."""
+        return arguments_of(self.shapes)
 
     @property
     def device_type(self) -> str:
@@ -100,7 +105,7 @@ class Case:
         """A mapping of plain JSON values from which `from_json` restores an equal case."""
         row = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
         row["options"] = {key: _plain(value) for key, value in self.options}
-        row["shapes"] = [list(shape) for shape in self.shapes]
+        row["shapes"] = [shape if isinstance(shape, str) else list(shape) for shape in self.shapes]
         row["transforms"] = list(self.transforms)
         return row
 
@@ -114,16 +119,6 @@ class Case:
         if unknown:
             raise UsageError(f"case: no condition is called {shown(min(unknown, key=str))}")
         return typed({**row, "options": list(options.items())}, cls, "case")
-
-
-def parse_shape(text: str) -> Shape:
-    """``"1,64,56,56"`` or ``"1x64x56x56"`` as a tuple. Raises ShapeError."""
-    try:
-        shape = tuple(int(part) for part in text.lower().replace("x", ",").split(","))
-    except ValueError:
-        raise ShapeError(f"shape {shown(text)}: write whole numbers with commas, N,C,H,W, such as 1,64,56,56") from None
-    _require_shape(shape)
-    return shape
 
 
 def parse_options(pairs: Iterable[str]) -> dict[str, Any]:
@@ -180,14 +175,6 @@ def _require_positive(name: str, value: Any) -> None:
         raise ShapeError(f"{name} must be a whole number of at least 1, got {shown(value)}")
     if value is not None and value > _MOST:
         raise ShapeError(f"{name} must be at most {_MOST}, got {shown(value)}")
-
-
-def _require_shape(shape: Shape) -> None:
-    if not 1 <= len(shape) <= 4 or any(extent < 1 for extent in shape) or math.prod(shape) > 2**50:
-        raise ShapeError(
-            f"shape {','.join(map(shown, shape))}: an image input has four extents N,C,H,W, each at least 1 "
-            "(one to three extents are accepted for modules that take sequences)"
-        )
 
 
 def _require_choice(name: str, value: str, choices: Iterable[str]) -> None:

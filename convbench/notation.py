@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
 from convbench.case import Case
+from convbench.inputs import Input
 
 GIVEN = ("dim", "options", "dtype", "autocast", "weights", "pretrained", "transforms", "input_grad", "seed")
 """Fields of a case that have no column of their own, and those whose column says what they came to."""
 
 
-def format_shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
+def format_shapes(shapes: Iterable[Input]) -> str:
     """``1x64x56x56``; several inputs are joined by ``;``."""
-    return ";".join("x".join(map(str, shape)) for shape in shapes)
+    return ";".join(shape if isinstance(shape, str) else "x".join(map(str, shape)) for shape in shapes)
 
 
 def format_options(options: Mapping[str, Any]) -> str:

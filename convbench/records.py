@@ -46,7 +46,10 @@ class _Before:
         role="origin",
     )
     input_shape: str | None = column(
-        None, title="Input", convention="N×C×H×W; several inputs are joined by ;", role="target"
+        None,
+        title="Input",
+        convention="N×C×H×W; several are joined by ;, other dtypes are named",
+        role="target",
     )
     device: str | None = column(
         None, title="Device", convention="where it ran; meta: nothing was computed", role="condition"
@@ -191,7 +194,7 @@ def record_of(outcome: Outcome) -> Record:
         values |= {
             "kind": identity.kind,
             "options": format_options(_stated_options(case, identity)),
-            "input_shape": format_shapes(identity.shapes),
+            "input_shape": identity.inputs,
             "device_name": identity.device_name,
             "torch_version": identity.torch_version,
             "dtype": identity.dtype,

@@ -35,6 +35,8 @@ class Entry:
     ``target`` is ``"module:attribute"`` of a class or factory, or the factory itself where it was registered at run
     time. A block's factory is ``f(dim, **options)``, a network's ``f(num_classes, in_chans, **options)``.
     ``size``: height and width of its input unless asked otherwise, where the usual 56 or 224 does not suit it.
+    ``example_inputs``: its inputs, where one image or feature map is not what it takes; texts such as
+    ``["2x8x10x10", "step=2:int64:0..999"]``, or a function that gives tensors.
     """
 
     name: str
@@ -45,6 +47,7 @@ class Entry:
     arxiv: str = ""
     year: int | None = None
     size: int | None = None
+    example_inputs: Any = None
     origin: str = ""
 
     def __post_init__(self) -> None:
@@ -88,15 +91,18 @@ def register(
     arxiv: str = "",
     year: int | None = None,
     size: int | None = None,
+    example_inputs: Any = None,
 ) -> None:
     """Add a target under ``name`` for this process.
 
     target: ``"module:attribute"`` or a callable: ``f(dim, **options) -> nn.Module`` of a block,
     ``f(num_classes, in_chans, **options) -> nn.Module`` of a network.
     size: height and width of its input unless asked otherwise, where 56 or 224 does not suit it.
+    example_inputs: its inputs, where one image or feature map is not what it takes: tensors, texts that describe them
+        such as ``["2x8x10x10", "step=2:int64:0..999"]``, or a function that gives them.
     Raises UsageError when the name is taken, saying by whom.
     """
-    entry = Entry(name, kind, target, summary, paper, arxiv, year, size, origin="convbench.register")
+    entry = Entry(name, kind, target, summary, paper, arxiv, year, size, example_inputs, "convbench.register")
     taken = entries().get(name.lower())
     if taken is not None:
         raise UsageError(f"{name!r} is already registered by {taken.origin}; register yours under another name")

@@ -31,7 +31,7 @@ LEAVES = {
     "machine",
     "source",
 }
-LEAVES |= {"calibration"}
+LEAVES |= {"calibration", "inputs"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
@@ -41,10 +41,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "column": set(),
     "errors": set(),
     "version": set(),
-    "notation": {"case"},
+    "inputs": {"errors", "reading"},
+    "notation": {"case", "inputs"},
     "text": set(),
     "registry": {"errors", "reading"},
-    "case": {"errors", "reading"},
+    "case": {"errors", "inputs", "reading"},
     "statistics": {"errors"},
     "reading": {"errors"},
     "rows": {"errors", "reading", "records"},

@@ -7,8 +7,9 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.case import DTYPES, Case, parse_shape
+from convbench.case import DTYPES, Case
 from convbench.errors import UsageError, nearest
+from convbench.inputs import read_inputs
 from convbench.notation import GIVEN, format_options
 from convbench.reading import parse_json, shown, typed
 from convbench.records import Record
@@ -72,7 +73,7 @@ def case_of(record: Record, defaults: Mapping[str, Any]) -> Case:
     return Case.from_json(
         {
             "target": record.target,
-            "shapes": [list(parse_shape(text)) for text in record.input_shape.split(";")],
+            "shapes": [given if isinstance(given, str) else list(given) for given in read_inputs(record.input_shape)],
             **asked,
             **{name: value for name in named if (value := getattr(record, name)) is not None},
             **(_effective(record, defaults) if record.given is None else _given(record)),

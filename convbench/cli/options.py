@@ -11,8 +11,9 @@ from typing import Annotated, Any, cast, get_type_hints
 
 import typer
 
-from convbench.case import Case, parse_options, parse_shape
+from convbench.case import Case, parse_options
 from convbench.errors import UsageError
+from convbench.inputs import read_inputs
 from convbench.registry import HOSTS, Kind, entries, select
 
 
@@ -69,7 +70,11 @@ Batch = Annotated[int | None, typer.Option("--batch", help="Batch size.  [defaul
 Shapes = Annotated[
     list[str] | None,
     typer.Option(
-        "--shape", metavar="N,C,H,W", help="Input shape, instead of --batch and --size; repeat for more inputs."
+        "--shape",
+        "--input",
+        metavar="N,C,H,W",
+        help="An input, instead of --batch and --size; repeat for more. In full [NAME=]SHAPE[:DTYPE[:LOW..HIGH]], such "
+        "as step=2:int64:0..999; [a, b], (a, b) and {key: a} are lists, tuples and dicts.",
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps, xpu, or meta: no computing, any size.")]
@@ -183,7 +188,7 @@ class CaseFlags:
             options=tuple(parse_options(self.option or ()).items()),
             batch=1 if self.batch is None else self.batch,
             size=self.size,
-            shapes=tuple(parse_shape(shape) for shape in self.shape or ()),
+            shapes=tuple(item for text in self.shape or () for item in read_inputs(text)),
             device=self.device,
             dtype=self.dtype,
             memory_format="channels_last" if self.channels_last else "contiguous",

@@ -68,7 +68,10 @@ class GridFlags:
     shapes: Annotated[
         list[str] | None,
         typer.Option(
-            "--shape", metavar="N,C,H,W", help="An input shape, instead of --batch and --size; repeat for more cases."
+            "--shape",
+            "--input",
+            metavar="N,C,H,W",
+            help="Inputs of a case, instead of --batch and --size; several with ; between them; repeat for more cases.",
         ),
     ] = None
     devices: Annotated[list[str] | None, _values("--device", "cpu, cuda, cuda:0, mps, xpu, meta.")] = None

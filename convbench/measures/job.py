@@ -19,6 +19,7 @@ from convbench.measures.outcome import Identity
 from convbench.measures.table import MEASURES, find
 from convbench.notation import format_options
 from convbench.source import source_of
+from convbench.target.arguments import written
 from convbench.target.blueprint import Blueprint, Subject
 from convbench.target.packed import Packed
 from convbench.workers.codec import encode
@@ -114,7 +115,7 @@ def identity_of(plan: Blueprint, dtype: str | None = None) -> Identity:
         plan.name,
         plan.kind,
         json.loads(format_options(plan.options)),
-        plan.shapes(),
+        written(plan.arguments),
         device_name(case.device),
         str(torch.__version__),
         dtype or plan.case.dtype,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from convbench.case import Case, Shape
+from convbench.case import Case
 from convbench.errors import ConvbenchError, NotDefinedError, UsageError
 from convbench.registry import Kind
 from convbench.source import Source
@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 class Identity:
     """What a case turned out to be once its target was imported.
 
-    name, kind: as tables print them. options: the effective ones, as JSON can hold them. shapes: of each tensor among
-    the arguments. dtype: of the module, once it is built.
+    name, kind: as tables print them. options: the effective ones, as JSON can hold them. inputs: arguments
+    of the call, written as `convbench.inputs` says. dtype: of the module, once it is built.
     input_grad: whether the backward pass computes the input's gradient; None without gradients.
     """
 
     name: str
     kind: Kind
     options: Mapping[str, Any]
-    shapes: tuple[Shape, ...]
+    inputs: str
     device_name: str
     torch_version: str
     dtype: str | None

@@ -5,28 +5,29 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from convbench.errors import UnknownNameError, UsageError, nearest
 from convbench.plug.block import Block, Unfit, output_shapes, require_shapes
 from convbench.plug.change import LayerChange, Plugged, Shape
 from convbench.plug.trace import Calls, macs_of, params_of, record_calls, require_runs
+from convbench.target.arguments import Arguments
 
 _CHILD = "plugged"
 
 
-def insert_after(host: nn.Module, args: Sequence[Tensor], block: Block, stages: Sequence[str]) -> Plugged:
+def insert_after(host: nn.Module, call: Arguments, block: Block, stages: Sequence[str]) -> Plugged:
     """Run ``block`` on what each stage gives; ``host`` itself is changed.
 
-    args: of one call of the host. stages: names of submodules that give feature maps N,C,H,W. A plain Sequential gets
+    call: the arguments of one. stages: names of submodules that give feature maps N,C,H,W. A plain Sequential gets
     the block as its last member, ``plugged``, and keeps its keys; any other stage is wrapped.
     Raises UsageError for a stage that is unknown, not called or no feature map, and for a block that changes the
     shape; TargetError where the host does not run.
     """
     modules = {name: _stage(host, name) for name in dict.fromkeys(stages)}
-    calls = record_calls(host, args, modules.values())
+    calls = record_calls(host, call, modules.values())
     changes = [_insert(host, name, stage, calls[stage], block) for name, stage in modules.items()]
-    require_runs(host, args, block.name)
+    require_runs(host, call, block.name)
     return Plugged(host, tuple(changes))
 
 

@@ -16,12 +16,14 @@ import cloudpickle
 from convbench.case import Case
 from convbench.execution.device import require_device
 from convbench.execution.guard import seeded
+from convbench.inputs import read_inputs
 from convbench.notation import format_options
 from convbench.plug.block import Block, load_block
 from convbench.plug.change import Plugged, Prepared
 from convbench.plug.insert import insert_after
 from convbench.plug.replace import replace_convs
 from convbench.registry import resolve
+from convbench.target.arguments import written
 from convbench.target.blueprint import Blueprint, blueprint
 from convbench.target.packed import pack_instance
 from convbench.workers.codec import encode
@@ -50,9 +52,9 @@ def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plu
     """
     require_device(case.device)
     design = blueprint(case)
-    host, args = design.module().eval(), design.args()
+    host, call = design.module().eval(), design.call()
     with seeded(case.seed, case.device):
-        return insert_after(host, args, block, after) if after else replace_convs(host, args, block, where)
+        return insert_after(host, call, block, after) if after else replace_convs(host, call, block, where)
 
 
 def _plugged_case(case: Case, design: Blueprint) -> Case:
@@ -64,7 +66,7 @@ def _plugged_case(case: Case, design: Blueprint) -> Case:
         weights=None,
         pretrained=False,
         transforms=(),
-        shapes=design.shapes(),
+        shapes=read_inputs(written(design.arguments)),
         batch=1,
         size=None,
         input_grad=design.kind == "block" if case.input_grad is None else case.input_grad,

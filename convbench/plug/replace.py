@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from convbench.errors import UsageError
 from convbench.plug.block import Block, Conv, Unfit, output_shapes, require_shapes
 from convbench.plug.change import LayerChange, Plugged
 from convbench.plug.trace import Calls, macs_of, params_of, record_calls, require_runs
+from convbench.target.arguments import Arguments
 
 Choice = Callable[[str, nn.Conv2d], bool]
 
@@ -23,16 +24,16 @@ _CHOICES: dict[str, Choice] = {
 }
 
 
-def replace_convs(host: nn.Module, args: Sequence[Tensor], block: Block, where: str = "3x3") -> Plugged:
+def replace_convs(host: nn.Module, call: Arguments, block: Block, where: str = "3x3") -> Plugged:
     """Put ``block`` in the place of the host's matching convolutions; ``host`` itself is changed.
 
-    args: of one call of the host, which tells the shapes at every layer. where: ``3x3`` (but not depthwise),
+    call: the arguments of one, which tells the shapes at every layer. where: ``3x3`` (but not depthwise),
     ``depthwise``, ``all``, or a regular expression searched for in the layers' names. Each replacement has the conv's
     widths and stride, its device, dtype and mode, and fresh weights.
     Raises UsageError where nothing matches or nothing could be replaced, and TargetError where the host does not run.
     """
     matching = _matching(host, where)
-    calls = record_calls(host, args, [conv for _, conv in matching])
+    calls = record_calls(host, call, [conv for _, conv in matching])
     changes = []
     for name, conv in matching:
         host, change = _replace(host, name, conv, calls[conv], block)
@@ -41,7 +42,7 @@ def replace_convs(host: nn.Module, args: Sequence[Tensor], block: Block, where: 
         shown = "; ".join(f"{change.layer}: {change.reason}" for change in changes[:3])
         more = f"; and {len(changes) - 3} more" if len(changes) > 3 else ""
         raise UsageError(f"{block.name} replaces none of the {len(changes)} convs that match {where!r}. {shown}{more}")
-    require_runs(host, args, block.name)
+    require_runs(host, call, block.name)
     return Plugged(host, tuple(changes))
 
 

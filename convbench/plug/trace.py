@@ -8,10 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import tree_map
 
 from convbench.errors import TargetError
 from convbench.measures.cost import measure_cost
 from convbench.plug.change import Shape
+from convbench.target.arguments import Arguments
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +24,7 @@ class Calls:
     outputs: tuple[Shape | None, ...] = ()
 
 
-def record_calls(host: nn.Module, args: Sequence[Tensor], layers: Iterable[nn.Module]) -> dict[nn.Module, Calls]:
+def record_calls(host: nn.Module, call: Arguments, layers: Iterable[nn.Module]) -> dict[nn.Module, Calls]:
     """The calls of each layer in one forward pass without gradients. Raises TargetError where the host does not run."""
     found: dict[nn.Module, list[tuple[Shape, Shape | None]]] = {layer: [] for layer in layers}
 
@@ -33,7 +35,7 @@ def record_calls(host: nn.Module, args: Sequence[Tensor], layers: Iterable[nn.Mo
     handles = [layer.register_forward_hook(note) for layer in found]
     try:
         with torch.no_grad():
-            host(*(arg.clone() for arg in args))
+            _called(host, call)
     except Exception as error:  # the host's own code runs here
         raise TargetError(f"the host does not take its input: {type(error).__name__}: {error}") from error
     finally:
@@ -45,16 +47,21 @@ def record_calls(host: nn.Module, args: Sequence[Tensor], layers: Iterable[nn.Mo
     }
 
 
-def require_runs(host: nn.Module, args: Sequence[Tensor], block: str) -> None:
+def require_runs(host: nn.Module, call: Arguments, block: str) -> None:
     """Raise TargetError unless the host still runs: it may reach into the layers whose place the block took."""
     try:
         with torch.no_grad():
-            host(*(arg.clone() for arg in args))
+            _called(host, call)
     except Exception as error:  # the host's own code runs here
         raise TargetError(
             f"the host does not run with {block} in it ({type(error).__name__}: {error}): it uses more of its layers "
             "than their outputs; choose others by --where REGEX or --after STAGE"
         ) from error
+
+
+def _called(host: nn.Module, call: Arguments) -> None:
+    args, kwargs = tree_map(lambda leaf: leaf.clone() if isinstance(leaf, Tensor) else leaf, call)
+    host(*args, **kwargs)
 
 
 def params_of(module: nn.Module) -> int:

@@ -156,9 +156,11 @@ def _flatten_options(content: Any, where: Where) -> Iterator[tuple[KeyPath, Give
 
 
 def _checked(value: Any, key: Key, place: str) -> Any:
-    """``value`` if it is of the key's kind; a list of whole numbers is a shape as well. Raises UsageError."""
+    """``value`` if it is of the key's kind; whole numbers are a shape, texts several inputs. Raises UsageError."""
     if key.name == "shapes" and isinstance(value, list | tuple) and all(type(extent) is int for extent in value):
         return ",".join(map(str, value))
+    if key.name == "shapes" and isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
+        return ";".join(value)
     accepted = (int, float) if key.kind is float else key.kind
     if not isinstance(value, accepted) or (isinstance(value, bool) and key.kind is not bool):
         raise UsageError(f"{place}: must be {_WORDS[key.kind]}, got {shown(value)}")

@@ -27,8 +27,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convbench.case import Case, parse_shape
+from convbench.case import Case
 from convbench.errors import UsageError, nearest
+from convbench.inputs import read_inputs
 from convbench.measures.table import check_measures
 from convbench.reading import shown
 from convbench.registry import HOSTS, entries, resolve, select
@@ -150,7 +151,7 @@ def _field_value(key: Key, value: Any) -> Any:
     """The value as the case holds it. Raises UsageError."""
     field: Any = value
     if key.field == "shapes":
-        field = tuple(parse_shape(part) for part in value.split(";"))
+        field = read_inputs(value)
     elif key.field == "transforms":
         field = () if value in ("", "none") else tuple(value.split("+"))
     elif key.field in ("autocast", "weights") and value in ("", "none"):

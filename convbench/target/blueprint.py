@@ -7,10 +7,9 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils._pytree import tree_leaves, tree_map
+from torch import nn
 
-from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case, Shape
+from convbench.case import DEFAULT_DIM, DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case
 from convbench.errors import UsageError
 from convbench.execution.clone import Cloner, clone
 from convbench.execution.device import require_device, torch_dtype
@@ -18,10 +17,13 @@ from convbench.execution.dtypes import converted, dtype_names, own_dtype
 from convbench.execution.guard import seeded
 from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.step import Step
+from convbench.inputs import Drawn, Shape, specified
 from convbench.registry import Kind, resolve
+from convbench.target import arguments
+from convbench.target.arguments import Arguments, shapes_in
 from convbench.target.construct import constructed, prepared
 from convbench.target.options import INPUT_CHANNELS, input_channels
-from convbench.target.references import bind_options, kind_of, load_factory
+from convbench.target.references import bind_options, kind_of, load_factory, places_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +91,8 @@ class Subject:
 class Blueprint:
     """A target whose factory is imported and whose options are checked, but that is not built yet.
 
-    given, kwargs: positional arguments of the call, drawn as the case says unless given, and those by name.
+    usual: the arguments of its call where the case says none: what the caller gave, what the target says itself, or
+        what its host says; None: one feature map or image.
     is_instance: whether ``construct`` gives a module that has its weights.
     """
 
@@ -98,9 +101,9 @@ class Blueprint:
     kind: Kind
     options: Mapping[str, Any]
     construct: Callable[[], nn.Module]
-    given: tuple[Any, ...] | None = None
-    kwargs: Mapping[str, Any] = field(default_factory=dict)
+    usual: Callable[[Case], Arguments] | None = None
     is_instance: bool = False
+    _said: list[tuple[Case, Arguments]] = field(default_factory=list, compare=False, repr=False)
 
     def subject(self, device: str | None = None) -> Subject:
         """The built case, on its device unless another is given. Raises UsageError."""
@@ -108,31 +111,20 @@ class Blueprint:
         require_device(device)
         has_weights = self.is_instance or self.case.weights is not None or self.case.pretrained
         module = self.module(device=device)
-        return Subject(
-            self.case,
-            self.name,
-            self.kind,
-            self.options,
-            module,
-            self.args(device, own_dtype(module)),
-            _moved(self.kwargs, device),
-            None if has_weights else self.module,
-        )
+        args, kwargs = self.call(device, own_dtype(module))
+        initialised = None if has_weights else self.module
+        return Subject(self.case, self.name, self.kind, self.options, module, args, kwargs, initialised)
 
-    def module(
-        self, seed: int | None = None, device: str | None = None, args: tuple[Any, ...] | None = None
-    ) -> nn.Module:
+    def module(self, seed: int | None = None, device: str | None = None) -> nn.Module:
         """A freshly initialised module, in eval or training mode, on ``device`` (the case's unless given).
 
         The initialisation depends on ``seed`` alone (the case's unless given); the global random state is untouched.
         It keeps the dtypes that its constructor chose, unless the case asks for one. Lazy parameters get the shapes
-        that ``args``, those of its call unless given, ask for.
+        that the arguments of its call ask for.
         """
-        return self.built(seed, device, args).train(self.case.mode != "inference")
+        return self.built(seed, device).train(self.case.mode != "inference")
 
-    def built(
-        self, seed: int | None = None, device: str | None = None, args: tuple[Any, ...] | None = None
-    ) -> nn.Module:
+    def built(self, seed: int | None = None, device: str | None = None) -> nn.Module:
         """As `module`, in the mode in which its constructor leaves it."""
         device = device or self.case.device
         seed = self.case.seed if seed is None else seed
@@ -140,51 +132,48 @@ class Blueprint:
         if is_lazy_module(module):
             where = "meta" if device == "meta" else "cpu"
             with seeded(seed):
-                materialise(module, args or self.args(where, own_dtype(module)))
+                materialise(module, *self.call(where, own_dtype(module)))
         module = converted(prepared(module, self.case), self._dtype, device)
         if self.case.memory_format == "channels_last":
-            module = module.to(memory_format=torch.channels_last)
+            module = module._apply(arguments.channels_last)  # type: ignore[no-untyped-call]
         return module
 
-    def shapes(self) -> tuple[Shape, ...]:
-        """Shapes of the inputs: as they or the case give them, or (batch, channels, size, size)."""
-        if self.given is not None:
-            return shapes_in((self.given, dict(self.kwargs)))
+    @property
+    def arguments(self) -> Arguments:
+        """The arguments of the call, tensors that are to be drawn as descriptions: as the case says, else the usual."""
         if self.case.shapes:
-            return self.case.shapes
+            return self.case.arguments
+        if self.usual is not None:
+            if self.case not in [case for case, _ in self._said]:
+                self._said.append((self.case, self.usual(self.case)))  # the target's own code, called once
+            return next(said for case, said in self._said if case == self.case)
         if self.kind == "network":
-            channels, default = input_channels(self.options, INPUT_CHANNELS) or 3, DEFAULT_IMAGE_SIZE
+            channels, size = input_channels(self.options, INPUT_CHANNELS) or 3, DEFAULT_IMAGE_SIZE
         else:
-            channels, default = input_channels(self.options) or self.case.dim or DEFAULT_DIM, DEFAULT_SIZE
-        size = self.case.size or default
-        return ((self.case.batch, channels, size, size),)
+            channels, size = input_channels(self.options) or self.case.dim or DEFAULT_DIM, DEFAULT_SIZE
+        size = self.case.size or size
+        return (Drawn((self.case.batch, channels, size, size)),), {}
+
+    def shapes(self) -> tuple[Shape, ...]:
+        """Shape of each tensor among the arguments."""
+        return shapes_in(self.arguments)
 
     @property
     def _dtype(self) -> torch.dtype | None:
         return None if self.case.dtype is None else torch_dtype(self.case.dtype)
 
-    def args(self, device: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, ...]:
-        """The inputs on ``device``: those given, or drawn from N(0, 1) with the case's seed.
+    def call(self, device: str | None = None, dtype: torch.dtype | None = None) -> Arguments:
+        """The arguments of the call on ``device``, the case's unless given.
 
-        They are drawn in the case's dtype, else in ``dtype``, else in float32.
+        What is drawn is so with the case's seed, where nothing else is said from N(0, 1) and in the case's dtype, else
+        in ``dtype``, else in float32.
         """
-        device = device or self.case.device
-        if self.given is not None:
-            moved: tuple[Any, ...] = _moved(self.given, device)
-            return moved
-        dtype = self._dtype or dtype or torch.float32
-        channels_last = self.case.memory_format == "channels_last"
-        generator = torch.Generator().manual_seed(self.case.seed)
-        args = []
-        for shape in self.shapes():
-            if device == "meta":
-                tensor = torch.empty(shape, dtype=dtype, device="meta")
-            else:
-                tensor = torch.randn(shape, generator=generator).to(device=device, dtype=dtype)
-            if channels_last and tensor.dim() == 4:
-                tensor = tensor.contiguous(memory_format=torch.channels_last)
-            args.append(tensor)
-        return tuple(args)
+        kind = self._dtype or dtype or torch.float32
+        return arguments.realised(self.arguments, self.case, device or self.case.device, kind)
+
+    def args(self, device: str | None = None, dtype: torch.dtype | None = None) -> tuple[Any, ...]:
+        """Those arguments of the call that have no name."""
+        return self.call(device, dtype)[0]
 
 
 def build(reference: str, dim: int | None = None, **options: Any) -> nn.Module:
@@ -205,18 +194,15 @@ def instance_blueprint(
     module: nn.Module, case: Case, args: Sequence[Any] | None = None, kwargs: Mapping[str, Any] | None = None
 ) -> Blueprint:
     """The blueprint of clones of ``module``; ``args`` and ``kwargs`` are those of its call, drawn unless given."""
-    given = None if args is None else tuple(args)
-    name = type(module).__name__
-    return Blueprint(case, name, "block", {}, lambda: clone(module), given, dict(kwargs or {}), is_instance=True)
-
-
-def _moved(arguments: Any, device: str) -> Any:
-    return tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, arguments)
-
-
-def shapes_in(arguments: object) -> tuple[Shape, ...]:
-    """Shape of each tensor in nested arguments."""
-    return tuple(tuple(leaf.shape) for leaf in tree_leaves(arguments) if isinstance(leaf, Tensor))
+    name, usual = type(module).__name__, None
+    if args is not None or kwargs:
+        given = specified(args or (), kwargs or {})
+        if args is None:
+            given, case = (case.arguments[0], given[1]), replace(case, shapes=())
+        usual = lambda _: given  # noqa: E731
+    elif (source := arguments.example_source([module])) is not None:
+        usual = lambda case: arguments.examples(name, source, case, lambda: module, {})  # noqa: E731
+    return Blueprint(case, name, "block", {}, lambda: clone(module), usual, is_instance=True)
 
 
 def blueprint(case: Case) -> Blueprint:
@@ -225,10 +211,8 @@ def blueprint(case: Case) -> Blueprint:
     if reference.scheme in ("timm", "torchvision"):
         from convbench.target.hosts import host_model
 
-        size, options, construct = host_model(case, reference)
-        if case.size is None and not case.shapes:
-            case = replace(case, size=size)
-        return Blueprint(case, reference.text, "network", options, construct)
+        images, options, construct = host_model(case, reference)
+        return Blueprint(case, reference.text, "network", options, construct, images)
     if case.pretrained:
         raise UsageError(
             f"{reference.name}: --pretrained is for timm: and torchvision: models; others take --weights FILE"
@@ -238,4 +222,9 @@ def blueprint(case: Case) -> Blueprint:
     options = bind_options(reference.name, factory, kind, case)
     if reference.entry is not None and case.size is None and not case.shapes:
         case = replace(case, size=reference.entry.size)
-    return Blueprint(case, reference.name, kind, options, lambda: factory(**options))
+    usual = None
+    source = arguments.example_source(places_of(reference, factory))
+    if source is not None:
+        built = lambda: constructed(reference.name, lambda: factory(**options), case.seed, on_meta=False)  # noqa: E731
+        usual = lambda case: arguments.examples(reference.name, source, case, built, options)  # noqa: E731
+    return Blueprint(case, reference.name, kind, options, lambda: factory(**options), usual)

@@ -12,20 +12,23 @@ from typing import Any
 
 from torch import nn
 
-from convbench.case import Case
+from convbench.case import DEFAULT_IMAGE_SIZE, Case
 from convbench.errors import OptionError, TargetError, UnknownNameError, nearest
+from convbench.inputs import Drawn
 from convbench.registry import Reference
+from convbench.target.arguments import Arguments
+from convbench.target.options import INPUT_CHANNELS, input_channels
 from convbench.target.references import require_extra
 
-_LARGER = {"inception_v3": 299}
-"""torchvision says a model's image size with its weights alone; all others take 224."""
+_FRAMES = 16
+"""Of a clip: those of which torchvision states the operations of its video models."""
 _PATIENCE_S = 10.0
 """How long a host's server may stay silent before it counts as out of reach."""
 _HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safetensors", "open_clip_pytorch_model.bin")
 
 
-Model = tuple[int | None, dict[str, Any], Callable[[], nn.Module]]
-"""The size of the images that it was made for where its host says so, its options, and how it is made."""
+Model = tuple[Callable[[Case], Arguments], dict[str, Any], Callable[[], nn.Module]]
+"""The arguments of its call, images of the size that it was made for; its options; and how it is made."""
 
 
 def host_model(case: Case, reference: Reference) -> Model:
@@ -46,7 +49,7 @@ def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Model:
     except RuntimeError as error:  # the tag behind the dot names no weights
         known = timm.list_pretrained(f"{name.partition('.')[0]}.*")
         raise UnknownNameError(f"{_unknown('timm', name, known)} Its weights: {', '.join(known)}") from error
-    size = None if config is None else int(config.input_size[-1])
+    height, width = (None, None) if config is None else config.input_size[1:]
 
     def construct() -> nn.Module:
         if case.pretrained and config is not None and config.hf_hub_id:
@@ -54,7 +57,7 @@ def _timm(case: Case, reference: Reference, options: dict[str, Any]) -> Model:
         model: nn.Module = timm.create_model(name, pretrained=case.pretrained, **options)
         return model
 
-    return size, options, _fetching(reference, case, construct)
+    return _images(options, height, width), options, _fetching(reference, case, construct)
 
 
 def _torchvision(case: Case, reference: Reference, options: dict[str, Any]) -> Model:
@@ -74,8 +77,34 @@ def _torchvision(case: Case, reference: Reference, options: dict[str, Any]) -> M
         model: nn.Module = models.get_model(name, **{**given, **options})
         return model
 
-    size = _LARGER.get(name)
-    return size, options, _fetching(reference, case, construct)
+    size = None if name.startswith("vit_") and not case.pretrained else _size(models.get_model_weights(name))
+    if name.startswith("vit_"):
+        size = options.get("image_size", size)
+    frames = (_FRAMES,) if ".video" in builder.__module__ else ()
+    images = 2 if ".optical_flow" in builder.__module__ else 1
+    return _images(options, size, size, frames, images), options, _fetching(reference, case, construct)
+
+
+def _size(weights: Any) -> int | None:
+    """Height and width of the images that a model's default weights were made for, where torchvision states them."""
+    if not len(weights):
+        return None
+    stated = getattr(weights.DEFAULT.transforms, "keywords", {})
+    size = stated.get("crop_size", stated.get("resize_size"))
+    return size[0] if isinstance(size, list | tuple) else size
+
+
+def _images(
+    options: dict[str, Any], height: int | None, width: int | None, frames: tuple[int, ...] = (), count: int = 1
+) -> Callable[[Case], Arguments]:
+    """A call with ``count`` batches of images, or of clips of ``frames``; 224×224 unless the host says otherwise."""
+    channels = input_channels(options, INPUT_CHANNELS) or 3
+
+    def arguments(case: Case) -> Arguments:
+        extents = (case.size or height or DEFAULT_IMAGE_SIZE, case.size or width or DEFAULT_IMAGE_SIZE)
+        return (Drawn((case.batch, channels, *frames, *extents)),) * count, {}
+
+    return arguments
 
 
 def _fetching(reference: Reference, case: Case, construct: Callable[[], nn.Module]) -> Callable[[], nn.Module]:

@@ -38,6 +38,15 @@ def kind_of(reference: Reference, factory: Callable[..., Any]) -> Kind:
     return "network" if "num_classes" in inspect.signature(factory).parameters else "block"
 
 
+def places_of(reference: Reference, factory: Callable[..., Any]) -> list[Any]:
+    """Where a target may say something of itself: its entry, its class or factory, the file or the module it is in."""
+    if reference.entry is not None:
+        return [reference.entry, factory]
+    path = str(Path(reference.location).resolve())
+    files = [module for module in list(sys.modules.values()) if getattr(module, "__file__", None) == path]
+    return [factory, *files, sys.modules.get(reference.location)]
+
+
 def bind_options(name: str, factory: Callable[..., Any], kind: Kind, case: Case) -> dict[str, Any]:
     """Every option with its value, defaults included. Raises OptionError naming the valid keys."""
     parameters = inspect.signature(factory).parameters

@@ -60,7 +60,7 @@ def batch_independence(trial: Trial) -> str:
     """A sample alone, and beside others a thousand times larger, gives the same output in eval mode."""
     one, other = trial.draw(seed=2, batch=1), trial.draw(seed=3, batch=1)
     alone = trial.infer(trial.module, one)
-    together = trial.infer(trial.module, [torch.cat((a, 1000 * b)) for a, b in zip(one, other, strict=True)])
+    together = trial.infer(trial.module, trial.beside(one, other))
     tensors = tensors_in(together)
     if any(tensor.dim() == 0 or tensor.shape[0] != 2 for tensor in tensors):
         raise NotApplicable(f"the outputs {shapes_of(tensors)} have no batch dimension")

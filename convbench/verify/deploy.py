@@ -42,7 +42,8 @@ def trace(trial: Trial) -> str:
 
 
 def _other_sizes(trial: Trial, traced: Any) -> str:
-    batch, *_, height, width = (*trial.shapes[0], 0, 0)[:4] if len(trial.shapes[0]) == 4 else (trial.shapes[0][0], 0, 0)
+    shape = trial.shapes[0] or (1,)
+    batch, *_, height, width = shape if len(shape) == 4 else (shape[0], 0, 0)
     size = (height + 2, width + 4) if height else None
     try:
         args = trial.draw(seed=4, batch=batch + 1, size=size)

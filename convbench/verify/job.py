@@ -33,7 +33,7 @@ def prepare(request: Mapping[str, Any], _send: Send) -> Any:
     import torch
 
     from convbench.execution.device import require_device
-    from convbench.notation import format_options, format_shapes
+    from convbench.notation import format_options
     from convbench.verify.run import prepare as prepare_trial
     from convbench.verify.run import problem_of
 
@@ -43,9 +43,8 @@ def prepare(request: Mapping[str, Any], _send: Send) -> Any:
     design = trial.design
     transforms = {"transforms": "+".join(case.transforms)} if case.transforms else {}
     options = format_options({**design.options, **transforms})
-    shapes = format_shapes(trial.shapes)
-    row = design.case.to_json()
-    return encode(Prepared(row, design.name, options, shapes, str(torch.__version__), problem_of(trial)))
+    row = trial.case.to_json()
+    return encode(Prepared(row, design.name, options, trial.inputs, str(torch.__version__), problem_of(trial)))
 
 
 def check(request: Mapping[str, Any], _send: Send) -> Any:

@@ -6,7 +6,7 @@ import time
 from dataclasses import replace
 
 from convbench.case import DEFAULT_IMAGE_SIZE, DEFAULT_SIZE, Case
-from convbench.errors import MissingExtraError, UsageError
+from convbench.errors import MissingExtraError, ShapeError, UsageError
 from convbench.target.blueprint import Blueprint, blueprint
 from convbench.verify.calls import first_line
 from convbench.verify.result import CheckResult, Failed, NotApplicable, Skipped, Status
@@ -27,7 +27,7 @@ def prepare(case: Case) -> Trial:
             "verify computes, and nothing is computed on meta: use --device cpu (building on meta is a check)"
         )
     design = blueprint(case)
-    if case.size is None and not case.shapes:
+    if case.size is None and not case.shapes and _takes_sizes(design):
         return Trial(_smallest(design))
     design.module()
     return Trial(design)
@@ -59,6 +59,14 @@ def run_check(trial: Trial, check: Check) -> CheckResult:
     except Exception as error:  # the target's own code runs here and may fail in any way
         status, reason = "fail", first_line(error)
     return CheckResult(check.name, check.required, status, reason, time.perf_counter() - started)
+
+
+def _takes_sizes(design: Blueprint) -> bool:
+    """Whether its inputs can be asked for in another size."""
+    try:
+        return bool(replace(design, case=replace(design.case, size=_SIZES[design.kind][0])).shapes())
+    except ShapeError:
+        return False
 
 
 def _smallest(design: Blueprint) -> Blueprint:

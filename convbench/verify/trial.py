@@ -11,14 +11,20 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
 
+from convbench.case import DTYPES
+from convbench.errors import ShapeError
 from convbench.execution.guard import seeded
 from convbench.execution.step import Step
+from convbench.inputs import Drawn, Plain
+from convbench.target import arguments
 from convbench.target.blueprint import Blueprint
 from convbench.verify.agreement import root_mean_square_difference, tensors_in
 from convbench.verify.result import Failed
@@ -40,9 +46,16 @@ class Trial:
     """
 
     def __init__(self, design: Blueprint) -> None:
-        self.design = design
+        self.case, self.inputs = design.case, arguments.written(design.arguments)
+        self.design, drawn = _flat(design)
         self.device = design.case.device
-        self.shapes = tuple((max(shape[0], BATCH), *shape[1:]) for shape in design.shapes())
+        batch = next((one.shape[0] for one in drawn if one.shape), 1)
+        self.drawn = tuple(_of_batch(one, batch, max(batch, BATCH)) for one in drawn)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]:
+        """Of the inputs."""
+        return tuple(one.shape for one in self.drawn)
 
     @cached_property
     def module(self) -> nn.Module:
@@ -68,9 +81,12 @@ class Trial:
         if dtype == torch.float32:
             noise = torch.Generator().manual_seed(6)
             ulp = torch.finfo(dtype).eps
-            moved = [arg * (1 + ulp * torch.randn(arg.shape, generator=noise).to(arg.device)) for arg in self.args]
+            factors = [1 + ulp * torch.randn(arg.shape, generator=noise).to(arg.device) for arg in self.args]
+            pairs = zip(self.args, factors, strict=True)
+            moved = [arg * factor if arg.is_floating_point() else arg for arg, factor in pairs]
             return root_mean_square_difference(self.infer(self.module, moved), self.output)
-        module, args = self.awake(), [arg.to(dtype).to(arg.dtype) for arg in self.args]
+        module = self.awake()
+        args = [arg.to(dtype).to(arg.dtype) if arg.is_floating_point() else arg for arg in self.args]
         with torch.no_grad():
             for parameter in module.parameters():
                 parameter.copy_(parameter.to(dtype))
@@ -104,17 +120,69 @@ class Trial:
     ) -> Args:
         """Inputs from N(0, 1); ``batch`` and ``size`` (height, width) unless they are to be the trial's own."""
         generator = torch.Generator().manual_seed(seed)
+        own = next((shape[0] for shape in self.shapes if shape), 1)
         drawn = []
-        for shape in self.shapes:
-            sized = (*shape[:-2], *size) if size is not None and len(shape) == 4 else shape
-            extents = (shape[0] if batch is None else batch, *sized[1:])
-            drawn.append(torch.randn(extents, generator=generator, dtype=torch.float64).to(self.device, dtype))
+        for one in self.drawn:
+            if size is not None and len(one.shape) == 4:
+                one = replace(one, shape=(*one.shape[:-2], *size))
+            if batch is not None:
+                one = _of_batch(one, own, batch)
+            if one.low is not None or one.dtype in ("bool", "complex64", "complex128"):
+                one = replace(one, dtype=None) if one.dtype in DTYPES else one
+                drawn.append(arguments.draw(one, generator, self.device, dtype))
+            else:
+                drawn.append(torch.randn(one.shape, generator=generator, dtype=torch.float64).to(self.device, dtype))
         return tuple(drawn)
+
+    def beside(self, one: Args, other: Args) -> Args:
+        """Two samples in one batch, the second a thousand times larger; what has no batch is that of ``one``."""
+        batched = [shape[:1] == self.shapes[0][:1] != () for shape in self.shapes]
+        pairs = zip(one, other, batched, strict=True)
+        return tuple(torch.cat((a, 1000 * b if b.is_floating_point() else b)) if has else a for a, b, has in pairs)
 
     def infer(self, module: nn.Module, args: Sequence[Tensor]) -> Any:
         """One call without gradients on copies of ``args``; random choices depend on nothing but this call."""
         with torch.no_grad():
             return call(module, args)
+
+
+class Flat(nn.Module):
+    """A module that takes the tensors among its arguments one after the other, wherever they are in these."""
+
+    def __init__(self, module: nn.Module, plain: Sequence[Any], structure: TreeSpec) -> None:
+        super().__init__()
+        self.module, self.plain, self.structure = module, plain, structure
+
+    def forward(self, *tensors: Tensor) -> Any:
+        """What the module gives. ``plain``: the other arguments, None where a tensor stands."""
+        following = iter(tensors)
+        leaves = [next(following) if leaf is None else leaf.value for leaf in self.plain]
+        args, kwargs = tree_unflatten(leaves, self.structure)
+        return self.module(*args, **kwargs)
+
+
+def _flat(design: Blueprint) -> tuple[Blueprint, list[Drawn]]:
+    """The design with its tensors as the positional arguments of the call, and how these are drawn."""
+    args, kwargs = arguments.described(design.arguments)
+    leaves, structure = tree_flatten((args, kwargs))
+    drawn = [leaf for leaf in leaves if isinstance(leaf, Drawn)]
+    if not drawn:
+        raise ShapeError(f"{design.name}: none of its arguments is a tensor")
+    if kwargs or len(drawn) < len(args) or any(not isinstance(leaf, Drawn) for leaf in args):
+        plain = [leaf if isinstance(leaf, Plain) else None for leaf in leaves]
+        flat = replace(
+            design,
+            case=replace(design.case, shapes=()),
+            construct=lambda: Flat(design.construct(), plain, structure),
+            usual=lambda _: (tuple(drawn), {}),
+        )
+        return flat, drawn
+    return design, drawn
+
+
+def _of_batch(one: Drawn, before: int, batch: int) -> Drawn:
+    """What was drawn for ``before`` samples, for as many as ``batch``; what has another first extent stays."""
+    return replace(one, shape=(batch, *one.shape[1:])) if one.shape[:1] == (before,) else one
 
 
 def call(module: nn.Module, args: Sequence[Tensor], seed: int = 0) -> Any:

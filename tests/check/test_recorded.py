@@ -121,7 +121,7 @@ def test_a_targets_own_option_is_not_taken_for_a_condition(mine: str, measured: 
         (Record("NoSuchBlock", input_shape="1x64x8x8"), "nothing is registered as 'NoSuchBlock'"),
         (Record("gone.py:Block", input_shape="1x64x8x8"), "gone.py"),
         (Record("MRFA"), "no input_shape"),
-        (Record("MRFA", input_shape="1x64xAx8"), "write whole numbers"),
+        (Record("MRFA", input_shape="1x64xAx8"), "write its shape"),
         (Record("MRFA", input_shape="1x64x8x8", options="[1]"), "not a JSON object: '[1]'"),
         (Record("MRFA", input_shape="1x64x8x8", options="{"), "MRFA, options, line 1: not JSON"),
         (Record("MRFA", input_shape="1x64x8x8", options='{"seed": "x"}'), "seed: expected `int`, got `str`"),

@@ -15,7 +15,7 @@ WRONG = {
     "a dim that cannot be split": (["profile", "MRFA", "--dim", "30"], "nearest: 28, 32"),
     "dim of zero": (["profile", "MRFA", "--dim", "0"], "dim must be a whole number of at least 1, got 0"),
     "negative size": (["profile", "MRFA", "--size", "-4"], "size must be a whole number of at least 1, got -4"),
-    "shape of five": (["profile", "MRFA", "--shape", "1,64,8,8,8"], "four extents N,C,H,W"),
+    "shape of nine": (["profile", "MRFA", "--shape", "1,1,1,1,1,1,1,64,8"], "four extents N,C,H,W"),
     "shape that the block rejects": (["profile", "MRFA", "--dim", "64", "--shape", "1,32,8,8"], "64"),
     "shape and size": (["profile", "MRFA", "--shape", "1,64,8,8", "--size", "8"], "either --shape or"),
     "unknown option": (["profile", "PyConv", "-p", "kernel=[3]"], "Did you mean 'kernels'?"),

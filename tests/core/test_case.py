@@ -8,18 +8,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.case import DTYPES, Case, parse_options, parse_shape
+from convbench.case import DTYPES, Case, parse_options
 from convbench.errors import DeviceError, OptionError, ShapeError, UsageError
+from convbench.inputs import read_inputs
 
 
 def test_shapes_are_read_with_commas_or_crosses() -> None:
-    assert parse_shape("1,64,56,56") == parse_shape("1x64x56x56") == (1, 64, 56, 56)
+    assert read_inputs("1,64,56,56") == read_inputs("1x64x56x56") == ((1, 64, 56, 56),)
 
 
-@pytest.mark.parametrize("text", ["", "1,64,-5,56", "1,64,56,56,3", "a,b", "1;2", "0,3,8,8"])
+@pytest.mark.parametrize("text", ["", "1,64,-5,56", "1,1,1,1,1,1,1,1,1", "a,b", "1;", "0,3,8,8"])
 def test_a_malformed_shape_is_refused(text: str) -> None:
     with pytest.raises(ShapeError, match="N,C,H,W"):
-        parse_shape(text)
+        read_inputs(text)
 
 
 def test_options_are_python_literals_and_words() -> None:

@@ -21,9 +21,10 @@ from unittest import mock
 import numpy as np
 import torch
 
-from convbench.case import Case, parse_options, parse_shape
+from convbench.case import Case, parse_options
 from convbench.check.recorded import case_of
 from convbench.errors import ConvbenchError
+from convbench.inputs import read_inputs
 from convbench.report.io.csv_file import to_csv
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json
@@ -182,7 +183,9 @@ def readers(folder: Path) -> dict[str, Reader]:
     task = make_task(case, ("params", "latency"), latency=(("max_time_s", 1.0),))
     csv, text = to_csv(report)[""].encode(), to_json(report)[""].encode()
     return {
-        "shape": Reader([b"1,64,56,56", b"1x3x8x8"], _text(parse_shape)),
+        "shape": Reader(
+            [b"1,64,56,56", b"1x3x8x8;step=2:int64:0..9", b"{a: [1x2, (scalar:bool, value:3)]}"], _text(read_inputs)
+        ),
         "options": Reader(
             [b"kernels=[3,5]", b"bias=True", b"name='a'", b"k={'a': (1, 2.5)}", b"dim=-3"],
             _text(lambda text: parse_options([text])),

@@ -24,7 +24,7 @@ def staged(device: str = "meta") -> nn.Module:
 
 
 def inserted(block: str, *stages: str) -> Plugged:
-    return insert_after(staged(), IMAGE, load_block(block, {}), stages)
+    return insert_after(staged(), (IMAGE, {}), load_block(block, {}), stages)
 
 
 @pytest.mark.parametrize("stage", ["layer1", "layer2", "layers.1", "layer2.conv"])
@@ -48,7 +48,7 @@ def test_the_block_runs_on_what_the_stage_gives() -> None:
     host, x = staged("cpu"), torch.randn(2, 3, 8, 8)
     expected = host.layer2(host.layer1(x))
     seen = []
-    result = insert_after(host, (x,), load_block(f"{HOSTS}:Shift", {}), ["layer2", "layer1"])
+    result = insert_after(host, ((x,), {}), load_block(f"{HOSTS}:Shift", {}), ["layer2", "layer1"])
     with torch.no_grad():
         result.module.layer1.plugged.shift.fill_(0)
         result.module.layer2[1].shift.fill_(3)
@@ -91,4 +91,4 @@ def test_a_block_that_changes_the_shape_is_refused() -> None:
     with pytest.raises(UsageError, match="Halving cannot go in after layer1: Halving gives 1×8×4×4 where the host has"):
         inserted(f"{HOSTS}:Halving", "layer1")
     with pytest.raises(UsageError, match=r"UniConvNetBlock cannot go in after layer1: .*multiple of 16"):
-        insert_after(staged(), IMAGE, load_block("UniConvNetBlock", {"dcn_group_channels": 16}), ["layer1"])
+        insert_after(staged(), (IMAGE, {}), load_block("UniConvNetBlock", {"dcn_group_channels": 16}), ["layer1"])

@@ -30,7 +30,7 @@ def mixed() -> nn.Module:
 
 
 def plugged(block: str, where: str, options: dict[str, object] | None = None) -> Plugged:
-    return replace_convs(mixed(), IMAGE, load_block(block, options or {}), where)
+    return replace_convs(mixed(), (IMAGE, {}), load_block(block, options or {}), where)
 
 
 def reasons(result: Plugged) -> dict[str, str]:
@@ -69,7 +69,7 @@ class TestWhere:
 
     def test_a_host_without_convs(self) -> None:
         with pytest.raises(UsageError, match="Linear has no Conv2d"):
-            replace_convs(nn.Linear(3, 3), (torch.zeros(1, 3),), load_block("DRConv", {}))
+            replace_convs(nn.Linear(3, 3), ((torch.zeros(1, 3),), {}), load_block("DRConv", {}))
 
 
 class TestReasons:
@@ -87,20 +87,20 @@ class TestReasons:
         assert found["stem"] == "MRFA keeps its width, and this goes from 3 to 16"
         assert {"stage.0", "depthwise", "pointwise", "dilated", "twice"}.isdisjoint(found)
         host = nn.Sequential(nn.Conv2d(8, 8, 3, stride=2, padding=1), nn.Conv2d(8, 8, 3, padding=1))
-        result = replace_convs(host, (torch.zeros(1, 8, 8, 8),), load_block("MRFA", {}))
+        result = replace_convs(host, ((torch.zeros(1, 8, 8, 8),), {}), load_block("MRFA", {}))
         assert reasons(result) == {"0": "MRFA keeps the size, and this has stride 2"}
 
     def test_a_blocks_own_refusal_is_the_reason(self) -> None:
         host = nn.Sequential(
             nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(6, 8, 3, padding=1), nn.Conv2d(8, 8, 3, padding=1)
         )
-        result = replace_convs(host, (torch.zeros(1, 6, 8, 8),), load_block("MRFA", {}))
+        result = replace_convs(host, ((torch.zeros(1, 6, 8, 8),), {}), load_block("MRFA", {}))
         assert "multiple of 4, got 6" in reasons(result)["0"]
 
     def test_a_block_that_changes_the_size_in_secret_is_found_out(self) -> None:
         host = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1))
         with pytest.raises(UsageError, match="Halving gives 1×8×4×4 where the host has 1×8×8×8"):
-            replace_convs(host, (torch.zeros(1, 8, 8, 8),), load_block(f"{HOSTS}:Halving", {}))
+            replace_convs(host, ((torch.zeros(1, 8, 8, 8),), {}), load_block(f"{HOSTS}:Halving", {}))
 
     def test_nothing_replaced_is_an_error_with_the_reasons(self) -> None:
         expected = r"MRFA replaces none of the 1 convs that match '\^stem'\. stem: MRFA keeps"
@@ -114,7 +114,7 @@ class TestReasons:
 
     def test_a_host_that_does_not_take_its_input(self) -> None:
         with pytest.raises(TargetError, match="does not take its input"):
-            replace_convs(mixed(), (torch.zeros(1, 4, 64, 64, device="meta"),), load_block("DRConv", {}))
+            replace_convs(mixed(), ((torch.zeros(1, 4, 64, 64, device="meta"),), {}), load_block("DRConv", {}))
 
     def test_remarks_on_what_a_block_does_not_take_over(self) -> None:
         remarks = {change.layer: change.remark for change in plugged("PyConv", "all").changed}
@@ -131,7 +131,7 @@ class TestSums:
     )
     def test_the_layers_differences_add_up_to_the_hosts(self, block: str, where: str) -> None:
         host = mixed()
-        result = replace_convs(copy.deepcopy(host), IMAGE, load_block(block, {}), where)
+        result = replace_convs(copy.deepcopy(host), (IMAGE, {}), load_block(block, {}), where)
         before, after = measure_cost(host, IMAGE), measure_cost(result.module, IMAGE)
         changed = result.changed
         assert changed
@@ -193,21 +193,23 @@ class TestReplacement:
         expected = host(x).shape
         if block == "RefConv" and kernel_size == 1:
             with pytest.raises(UsageError, match="map_k"):
-                replace_convs(host, (x,), load_block(block, {}), "all")
+                replace_convs(host, ((x,), {}), load_block(block, {}), "all")
             return
-        result = replace_convs(host, (x,), load_block(block, {}), "all")
+        result = replace_convs(host, ((x,), {}), load_block(block, {}), "all")
         assert len(result.changed) == 1
         assert result.module(x).shape == expected
 
     def test_device_dtype_and_mode_are_the_convs(self) -> None:
         host = nn.Sequential(nn.Conv2d(8, 8, 3, padding=1)).double().eval()
-        result = replace_convs(host, (torch.zeros(1, 8, 6, 6, dtype=torch.float64),), load_block("PyConv", {}))
+        result = replace_convs(host, ((torch.zeros(1, 8, 6, 6, dtype=torch.float64),), {}), load_block("PyConv", {}))
         assert {parameter.dtype for parameter in result.module.parameters()} == {torch.float64}
         assert not any(module.training for module in result.module.modules())
         assert all(parameter.device.type == "meta" for parameter in plugged("PyConv", "all").module.parameters())
 
     def test_a_host_that_is_a_conv_itself(self) -> None:
-        result = replace_convs(nn.Conv2d(8, 8, 3, padding=1), (torch.zeros(1, 8, 6, 6),), load_block("PyConv", {}))
+        result = replace_convs(
+            nn.Conv2d(8, 8, 3, padding=1), ((torch.zeros(1, 8, 6, 6),), {}), load_block("PyConv", {})
+        )
         assert type(result.module).__name__ == "PyConv4"
         assert result.changes[0].layer == "(the host itself)"
 

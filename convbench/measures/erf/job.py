@@ -10,8 +10,9 @@ import cloudpickle
 
 from convbench.errors import ShapeError
 from convbench.measures.erf.inputs import inputs_from
-from convbench.measures.erf.measure import measure_erf
+from convbench.measures.erf.measure import image_of, measure_erf
 from convbench.measures.erf.settings import ErfSettings
+from convbench.target.arguments import written
 from convbench.target.packed import Packed
 from convbench.workers.codec import encode
 from convbench.workers.worker import Send
@@ -29,13 +30,14 @@ def run(request: Mapping[str, Any], send: Send) -> Any:
         settings = ErfSettings(**request["settings"], inputs=inputs_from(request["inputs"]))
     else:
         settings = cloudpickle.loads(base64.b64decode(request["settings"]))
-    if len(plan.shapes()) != 1:
-        raise ShapeError(f"a receptive field is that of one input, not of {len(plan.shapes())}")
+    shape = image_of(plan.arguments)
+    if shape is None:
+        raise ShapeError(f"a receptive field is that of one image N,C,H,W, not of {written(plan.arguments)}")
     build: Any = plan.module() if plan.case.weights or plan.case.pretrained else plan.module
     tell = f"{plan.name}: "
     erf = measure_erf(
         build,
-        plan.shapes()[0],
+        shape,
         settings,
         device=plan.case.device,
         progress=lambda state: send({"progress": tell + state}),

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from convbench.errors import EmptyMapError, NotDefinedError, ShapeError
 from convbench.execution.guard import isolated
+from convbench.inputs import Drawn, Shape
 from convbench.measures.erf.crop import FieldOutgrown
 from convbench.measures.erf.interval import Labels, assess, pooled_weights, precise_enough
 from convbench.measures.erf.metrics import Ruler, Sums
@@ -22,6 +23,7 @@ from convbench.measures.erf.scales import zero_weights
 from convbench.measures.erf.settings import ErfSettings
 from convbench.measures.erf.target import Target
 from convbench.measures.erf.view import View, look
+from convbench.target.arguments import Arguments
 from convbench.target.blueprint import Subject
 
 _FIRST_ROUND = 8
@@ -32,12 +34,23 @@ def run(subject: Subject, settings: ErfSettings | None = None) -> Erf:
 
     Raises NotDefinedError for what is no image.
     """
-    if len(subject.shapes) != 1 or len(subject.shapes[0]) != 4:
+    shape = image_of((subject.args, dict(subject.kwargs)))
+    if shape is None:
         raise NotDefinedError("a receptive field needs one input of shape N,C,H,W")
     # Initialisations differ more than samples do; those of a network take long to build and to differentiate.
     quick = ErfSettings(seeds=1, samples=8) if subject.kind == "network" else ErfSettings(seeds=8, samples=4)
     source = subject.initialised or subject.module
-    return measure_erf(source, subject.shapes[0], settings or quick, device=subject.case.device)
+    return measure_erf(source, shape, settings or quick, device=subject.case.device)
+
+
+def image_of(arguments: Arguments) -> Shape | None:
+    """The shape of the one argument of a call, if that is a batch of images or feature maps: floating, by position."""
+    args, kwargs = arguments
+    if len(args) != 1 or kwargs or not isinstance(args[0], Tensor | Drawn) or len(args[0].shape) != 4:
+        return None
+    dtype = args[0].dtype or torch.float32
+    kind: torch.dtype = getattr(torch, dtype) if isinstance(dtype, str) else dtype
+    return tuple(args[0].shape) if kind.is_floating_point else None
 
 
 def measure_erf(

@@ -63,8 +63,6 @@ def high_water_growth(subject: Subject, worker: Worker | None = None) -> int:
     from convbench.target.packed import pack
 
     require_marks()
-    if subject.kwargs:
-        raise MeasurementError("keyword arguments do not reach a fresh process")
     with (
         nullcontext(worker) if worker else start_high_water(subject.case.threads) as fresh,
         TemporaryDirectory(prefix="convbench-") as folder,
@@ -81,8 +79,10 @@ def fingerprint(subject: Subject) -> str:
 
     A process that builds another subject from the same case, such as a module that the caller changed, is found out.
     """
+    from convbench.execution.tensors import tensors_in
+
     state = [(name, list(value.shape), str(value.dtype)) for name, value in _state(subject).items()]
-    inputs = [(list(tensor.shape), str(tensor.dtype)) for tensor in subject.args]
+    inputs = [(list(tensor.shape), str(tensor.dtype)) for tensor in tensors_in((subject.args, dict(subject.kwargs)))]
     return hashlib.sha256(json.dumps([state, inputs]).encode()).hexdigest()
 
 

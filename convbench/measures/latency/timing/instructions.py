@@ -45,9 +45,8 @@ def run(request: Mapping[str, Any], send: Callable[[Mapping[str, Any]], None]) -
     require_valgrind()
     _put_this_python_first()
     _fix_addresses()
-    shape = (
-        packed.blueprint().subject().shapes[0]
-    )  # an error in the target is told at once, and not by valgrind after a minute
+    # An error in the target is told at once, and not by valgrind after a minute.
+    shape = next(iter(packed.blueprint().subject().shapes), ())
     timer = Timer(_STATEMENT, setup=_SETUP.format(packed=json.dumps(packed.to_json())), num_threads=packed.case.threads)
     try:
         counted = timer.collect_callgrind(
