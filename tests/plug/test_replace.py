@@ -165,7 +165,7 @@ class TestReplacement:
         )
         x = torch.randn(2, 4, 12, 12)
         expected = host(x)
-        result = replace_convs(copy.deepcopy(host), (x,), load_block(f"{HOSTS}:AnyConv", {"gain": 3.0}), "all")
+        result = replace_convs(copy.deepcopy(host), ((x,), {}), load_block(f"{HOSTS}:AnyConv", {"gain": 3.0}), "all")
         assert len(result.changed) == 3
         for fresh, conv in zip(result.module, host, strict=True):
             fresh.conv.load_state_dict(conv.state_dict())
