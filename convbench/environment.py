@@ -11,11 +11,14 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.machine import Machine, machine, throttle_count
 from convbench.source import Source, source_tree
+
+if TYPE_CHECKING:
+    from convbench.execution.device import Device
 
 _PACKAGES = (
     *("torch", "torchvision", "timm", "numpy", "scipy", "pandas", "fvcore", "matplotlib", "psutil", "safetensors"),
@@ -24,6 +27,9 @@ _PACKAGES = (
 _THREAD_VARIABLES = re.compile(r"(OMP|KMP|GOMP|MKL|OPENBLAS|NUMEXPR|TBB|VECLIB|TORCH_NUM)_?\w*")
 _ALLOCATOR_VARIABLES = re.compile(
     r"(_?R?JE_?MALLOC|MIMALLOC|MALLOC)_\w*|GLIBC_TUNABLES|LD_PRELOAD|DYLD_INSERT_LIBRARIES|PYTORCH_\w*ALLOC\w*|THP_\w*"
+)
+_DEVICE_VARIABLES = re.compile(
+    r"(CUDA|CUDNN|CUBLAS|NVIDIA|HIP|ROCR|ZE|SYCL|TORCH_CUDNN|TORCH_ALLOW_TF32|PYTORCH_MPS)_\w*"
 )
 _BUILT_WITH = {
     "onednn": r"MKL-DNN v([\w.]+)",
@@ -50,12 +56,15 @@ class Moment:
 
 @dataclass(frozen=True, slots=True)
 class Accelerator:
-    """One device besides the CPU."""
+    """One device besides the CPU. driver, power_limit_w: of NVIDIA's, where NVML tells."""
 
     device: str
     name: str
     memory_bytes: int | None
     capability: str | None
+    uuid: str | None = None
+    driver: str | None = None
+    power_limit_w: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +91,9 @@ class Execution:
     """How this process, or the processes that it started, ran what was measured.
 
     threads, interop_threads: of torch in this process. case_threads, seeds, grad_modes: of the cases. variables: of the
-    thread libraries; allocator: of malloc and of torch's allocators, those preloaded included.
+    thread libraries; allocator: of malloc and of torch's allocators, those preloaded included; devices: of CUDA and
+    its like. tf32_products, tf32_convolutions: whether float32 is rounded to TF32 on CUDA in what is timed.
+    cudnn_benchmark: whether cuDNN tries its algorithms.
     """
 
     threads: int
@@ -94,6 +105,10 @@ class Execution:
     deterministic: bool
     variables: Mapping[str, str]
     allocator: Mapping[str, str]
+    devices: Mapping[str, str] = field(default_factory=dict)
+    tf32_products: bool = False
+    tf32_convolutions: bool = False
+    cudnn_benchmark: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,37 +245,51 @@ def _own_version() -> str:
 
 
 def _accelerators() -> tuple[Accelerator, ...]:
-    import torch
+    from convbench.execution.device import Device, available_devices
 
-    found = []
-    device: Any
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a driver that does not fit is no news in a list of what is usable
-        for index in range(torch.cuda.device_count() if torch.cuda.is_available() else 0):
-            device = torch.cuda.get_device_properties(index)
-            capability = f"{device.major}.{device.minor}"
-            found.append(Accelerator(f"cuda:{index}", device.name, device.total_memory, capability))
-        for index in range(torch.xpu.device_count() if torch.xpu.is_available() else 0):
-            device = torch.xpu.get_device_properties(index)
-            found.append(Accelerator(f"xpu:{index}", device.name, device.total_memory, None))
-    if torch.backends.mps.is_available():
-        found.append(Accelerator("mps", "Apple GPU", torch.mps.recommended_max_memory(), None))
-    return tuple(found)
+        return tuple(_accelerator(Device(name)) for name in available_devices() if name not in ("cpu", "meta"))
+
+
+def _accelerator(device: Device) -> Accelerator:
+    import torch
+
+    from convbench.execution.nvml import driver_of
+
+    if device.kind == "mps":
+        return Accelerator("mps", "Apple GPU", torch.mps.recommended_max_memory(), None)
+    major, minor = device.told("major"), device.told("minor")
+    driver, power_limit_w = driver_of(device.uuid) if device.kind == "cuda" else (None, None)
+    return Accelerator(
+        str(device.torch),
+        device.name,
+        device.told("total_memory"),
+        None if major is None or minor is None else f"{major}.{minor}",
+        device.uuid,
+        driver,
+        power_limit_w,
+    )
 
 
 def _execution(cases: Sequence[Case], variables: Mapping[str, str]) -> Execution:
     import torch
 
+    products = torch.get_float32_matmul_precision()
     return Execution(
         threads=torch.get_num_threads(),
         interop_threads=torch.get_num_interop_threads(),
         case_threads=tuple(sorted({case.threads for case in cases})),
         seeds=tuple(sorted({case.seed for case in cases})),
         grad_modes=tuple(dict.fromkeys(_GRADIENTS[case.mode] for case in cases)),
-        float32_matmul_precision=torch.get_float32_matmul_precision(),
+        float32_matmul_precision=products,
         deterministic=torch.are_deterministic_algorithms_enabled(),
         variables=_matching(_THREAD_VARIABLES, variables),
         allocator=_matching(_ALLOCATOR_VARIABLES, variables),
+        devices=_matching(_DEVICE_VARIABLES, variables),
+        tf32_products=products != "highest",
+        tf32_convolutions=products != "highest",  # see `convbench.execution.device.use_one_precision`
+        cudnn_benchmark=torch.backends.cudnn.benchmark,
     )
 
 

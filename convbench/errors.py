@@ -62,6 +62,10 @@ class MeasurementError(ConvbenchError):
     """A measure could not be taken of a target that was built; the case is recorded with ``status=error``."""
 
 
+class DeviceLostError(MeasurementError):
+    """A call ended the device's context: whoever calls next in this process fails as well."""
+
+
 class OutOfMemory(MeasurementError):  # noqa: N818
     """The device ran out of memory; the case is recorded with ``status=oom``."""
 

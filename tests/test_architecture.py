@@ -51,7 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "rows": {"errors", "reading", "records"},
     "machine": {"errors"},
     "source": {"errors"},
-    "environment": {"version", "errors", "case", "machine", "source"},
+    "environment": {"version", "errors", "case", "machine", "source", "execution"},
     "calibration": {"errors", "machine"},
     "workers": {"errors", "text"},
     "execution": {"errors", "machine"},

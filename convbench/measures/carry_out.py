@@ -194,6 +194,12 @@ class Measurer:
         found: dict[str, Any] = self._ask(request, _START_S)
         return found
 
+    def _leave(self, device: str) -> None:
+        """Have nothing of this command on an accelerator while others time there: no context, no weights, no cache."""
+        if self._worker is not None and device.partition(":")[0] not in ("cpu", "meta"):
+            self._worker.close()
+            self._worker = None
+
     def _packed(self, case: Case | Packed) -> Packed:
         if isinstance(case, Packed):
             return case
@@ -280,6 +286,7 @@ class Measurer:
             return
         from convbench.measures.latency.result import LatencyInterrupted
 
+        self._leave(cases[baseline].case.device)
         chosen = [outcomes[index] for index in able]
         since = time.monotonic()
         try:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from convbench.column import described
 from convbench.errors import MeasurementError, MissingExtraError, UsageError
-from convbench.measures.latency.timing.nvml import handle_of
+from convbench.execution.nvml import handle_of
 
 if TYPE_CHECKING:
     from convbench.target.blueprint import Subject

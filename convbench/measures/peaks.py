@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from convbench.case import DTYPES
-from convbench.execution.device import device_name, require_device, synchronise, torch_dtype
+from convbench.execution.device import Device, device_name, require_device, synchronise, torch_dtype, use_one_precision
 from convbench.machine import machine
 from convbench.workers.worker import Send
 
@@ -37,6 +37,8 @@ def name_of(request: Mapping[str, Any], _send: Send) -> str:
 def run(request: Mapping[str, Any], send: Send) -> dict[str, Any]:
     """The worker's job: the fields of `convbench.measures.calibrate.Peaks`."""
     torch.set_num_threads(request["threads"])
+    Device(request["device"]).use()
+    use_one_precision()
     device, seconds = torch.device(request["device"]), request["seconds"]
     flops: dict[str, float | None] = {}
     for name in DTYPES:

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
+from importlib import import_module
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -26,14 +27,37 @@ _HOLDER_BYTES = 4096
 
 
 def physical_device(device: str) -> str:
-    """The device that is occupied: ``cuda`` is the first one that this process may see."""
+    """The device that is occupied: ``cuda`` is the first one that this process may see.
+
+    A GPU is known by its UUID where NVIDIA's library tells, so that it has one name whatever CUDA_VISIBLE_DEVICES says.
+    """
     kind, _, index = device.partition(":")
     if kind in ("cpu", "meta"):
         return kind
     visible = os.environ.get("CUDA_VISIBLE_DEVICES", "") if kind == "cuda" else ""
     names = visible.split(",") if visible else []
     place = int(index or 0)
-    return f"{kind}:{names[place] if place < len(names) else place}"
+    name = names[place].strip() if place < len(names) else str(place)
+    return f"{kind}:{_uuid(name) if kind == 'cuda' else name}"
+
+
+def _uuid(name: str) -> str:
+    """The UUID of the GPU of that number; the name itself where it is none, or where numbers may mean others.
+
+    CUDA counts the fastest first and NVML as they are plugged in, which is the same where all are of one model.
+    """
+    if not name.isdigit():
+        return name
+    try:
+        nvml = import_module("pynvml")
+        nvml.nvmlInit()
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        alike = len({str(nvml.nvmlDeviceGetName(handle)) for handle in handles}) == 1
+        if not alike and os.environ.get("CUDA_DEVICE_ORDER") != "PCI_BUS_ID":
+            return name
+        return str(nvml.nvmlDeviceGetUUID(handles[int(name)]))
+    except Exception:  # no library, no driver, no such GPU; NVMLError is known only once pynvml is there
+        return name
 
 
 @contextmanager

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from convbench.case import Case
+from convbench.errors import DeviceLostError
 from convbench.measures.latency import pool as module
 from convbench.measures.latency.pool import Pool
 from convbench.measures.latency.session import Session
@@ -214,6 +215,25 @@ def test_a_worker_that_dies_before_anyones_turn_is_an_error_of_the_whole(stage: 
     stage.scenes = [dies]
     with pytest.raises(WorkerCrash, match="libtorch"):
         play(2)
+
+
+def test_a_target_that_ends_the_devices_context_is_its_own_record_and_the_others_go_on(stage: Stage) -> None:
+    stage.scenes = [usual, ends_at(2, DeviceLostError("RuntimeError: CUDA error: an illegal memory access"))]
+    session = play(4)
+    assert members(stage) == [[0, 1, 2, 3], [0, 1, 2, 3], [0, 1, 3], [0, 1, 3]]
+    assert (session.gathered.failures[2].status, timed(session)) == ("error", {0: 3, 1: 3, 2: 1, 3: 3})
+    assert "illegal memory access" in str(session.gathered.failures[2].error)
+
+
+def test_after_a_failed_capture_the_process_is_replaced(stage: Stage) -> None:
+    def cannot_be_captured(order: Order, say: Say) -> ProcessTiming:
+        return ProcessTiming({}, unreplayable={1: "operation not permitted when stream is capturing"})
+
+    stage.scenes = [cannot_be_captured]
+    session = play(3)
+    assert timed(session) == {0: 3, 1: 3, 2: 3}
+    assert [set(order.eager_only) for order in stage.orders] == [set(), {1}, {1}, {1}]
+    assert stage.started == 4
 
 
 def test_ctrl_c_keeps_complete_processes_and_the_last_look_of_the_one_at_work(stage: Stage) -> None:

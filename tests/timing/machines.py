@@ -54,43 +54,54 @@ class TickingHost(Host):
 
 
 class Stamp:
-    """An event of a `Device`."""
+    """An event of a `Device`: reached when everything queued before it is done."""
 
     def __init__(self, device: Device) -> None:
         self._device = device
-        self._reached_at: int | None = None
+        self.reached_at: int | None = None
 
-    def record(self) -> None:
-        self._device.host.work(self._device.record_ns)
-        self._reached_at = max(self._device.host.now, self._device.free_at)
+    def query(self) -> bool:
+        assert self.reached_at is not None
+        return self.reached_at <= self._device.host.now
 
     def elapsed_time(self, end: Stamp) -> float:
-        assert self._reached_at is not None
-        assert end._reached_at is not None
-        if end._reached_at > self._device.host.now:
+        assert self.reached_at is not None
+        assert end.reached_at is not None
+        if end.reached_at > self._device.host.now:
             raise RuntimeError("device not ready: the event has not been reached")
-        return (end._reached_at - self._reached_at) / 1e6
+        tick = self._device.tick_ns
+        return (end.reached_at // tick - self.reached_at // tick) * tick / 1e6
 
 
 class Device:
-    """An accelerator that works through a queue, in order, beside the host. ns.
+    """An accelerator that works through a queue, in order, beside the host. ns; a cycle is one.
 
-    free_at: when it will be done with everything queued. flushes, synchronisations: how often each was asked for.
+    free_at: when it will be done with everything queued. depth: how much may wait before whoever queues more has to.
+    tick_ns: its events know the time to so much. dead: why its context is lost; then whatever is asked of it fails.
+    flushes, synchronisations: how often each was asked for.
     """
 
     def __init__(self, host: Host, flush_ns: int = 150_000) -> None:
         self.host = host
         self.flush_ns = flush_ns
-        self.record_ns = 0
         self.free_at = 0
+        self.depth = 1024
+        self.tick_ns = 1
         self.flushes = 0
         self.synchronisations = 0
+        self.dead: str | None = None
         self.log: list[str] = []
+        self._ends: list[int] = []
 
     def launch(self, kernel_ns: int, launch_ns: int, name: str = "kernel") -> None:
         """Queue a kernel, which keeps the host busy for ``launch_ns``."""
+        self._answer()
         self.host.work(launch_ns)
+        self._ends = [end for end in self._ends if end > self.host.now]
+        if len(self._ends) >= self.depth:
+            self.host.now = self._ends.pop(0)
         self.free_at = max(self.free_at, self.host.now) + kernel_ns
+        self._ends.append(self.free_at)
         self.log.append(name)
 
     def block(self, kernels: int, kernel_ns: int, launch_ns: int) -> Callable[[], None]:
@@ -102,14 +113,42 @@ class Device:
 
         return call
 
+    def replay(self, kernel_ns: int, launch_ns: int) -> Callable[[], None]:
+        """A graph: one launch for everything."""
+        return self.block(1, kernel_ns, launch_ns)
+
+    def dies(self, kernel_ns: int, launch_ns: int) -> Callable[[], None]:
+        """A call whose kernel reads what it must not: it is queued as any other."""
+
+        def call() -> None:
+            self.launch(kernel_ns, launch_ns)
+            self.dead = "CUDA error: an illegal memory access was encountered"
+
+        return call
+
     def event(self) -> Stamp:
         return Stamp(self)
 
-    def synchronize(self) -> None:
+    def record(self, event: Stamp) -> None:
+        event.reached_at = max(self.host.now, self.free_at)
+
+    def sleep(self, cycles: int) -> bool:
+        self.launch(cycles, 3_000, "sleep")
+        return True
+
+    def synchronise(self) -> None:
         self.synchronisations += 1
         self.host.now = max(self.host.now, self.free_at)
         self.log.append("synchronise")
+        self._answer()
+
+    def works(self) -> bool:
+        return self.dead is None
 
     def flush(self) -> None:
         self.flushes += 1
         self.launch(self.flush_ns, 3_000, "flush")
+
+    def _answer(self) -> None:
+        if self.dead:
+            raise RuntimeError(self.dead)

@@ -7,9 +7,11 @@ from contextlib import nullcontext
 import numpy as np
 import pytest
 
-from convbench.measures.latency.timing.accelerator import EventClock, WallClock
+from convbench.errors import DeviceLostError
+from convbench.measures.latency.timing import job
+from convbench.measures.latency.timing.accelerator import EventClock, WallClock, unrolled
 from convbench.measures.latency.timing.clock import Sample
-from convbench.measures.latency.timing.rounds import Lane, Rounds
+from convbench.measures.latency.timing.rounds import Lane, Rounds, Witness
 from tests.timing.machines import Device, Host
 
 US = 1_000
@@ -60,36 +62,112 @@ def test_another_targets_queue_does_not_hide_the_host(device: Device) -> None:
     assert microseconds(heavy.samples) == [5010.0] * 20
 
 
-def test_a_graph_shows_the_device_alone(device: Device) -> None:
-    clock = graph(device, "cold")
-    for _ in range(3):
-        clock.sample(device.block(kernels=1, kernel_ns=40 * US, launch_ns=8 * US), 1)
-    assert microseconds(clock.collect()) == [40.0] * 3
+@pytest.mark.parametrize("cache", ["cold", "warm"])
+@pytest.mark.parametrize("launch_us", [8, 60, 700])
+def test_a_graph_shows_the_device_alone(device: Device, cache: str, launch_us: int) -> None:
+    """However long the host takes to launch it, against a kernel of 40 µs and a flush of 150 µs."""
+    clock = graph(device, cache)
+    for _ in range(5):
+        clock.sample(device.replay(40 * US, launch_us * US), 1)
+    assert microseconds(clock.collect()) == [40.0] * 5
+    assert clock.exposed == 0
 
 
-def test_a_chunk_of_replays_is_synchronised_once(device: Device) -> None:
+def test_a_device_that_cannot_be_held_back_says_so(device: Device) -> None:
+    device.sleep = lambda cycles: False  # type: ignore[method-assign]
+    clock = graph(device, "warm")
+    clock.sample(device.replay(40 * US, 100 * US), 1)
+    assert clock.exposed == 1
+    assert microseconds(clock.collect()) == [100.0]
+
+
+def test_a_host_that_is_always_slower_is_not_waited_for_without_end(device: Device) -> None:
+    clock = graph(device, "warm")
+    clock.sample(device.replay(40 * US, 90_000 * US), 1)
+    assert clock.exposed == 1
+    assert device.log.count("sleep") == 10  # 2¹⁷ to 2²⁶ cycles
+
+
+def test_a_queue_that_is_full_does_not_show_the_host(device: Device) -> None:
+    """A sample is waited for before the next is queued, however many samples a chunk has."""
+    device.depth = 6
     clock = graph(device, "cold")
     for _ in range(clock.chunk):
-        clock.sample(device.block(kernels=1, kernel_ns=40 * US, launch_ns=8 * US), 1)
-    assert device.synchronisations == 0
-    assert len(clock.collect()) == clock.chunk == 50
-    assert device.synchronisations == 1
+        clock.sample(device.replay(40 * US, 8 * US), 1)
+    assert microseconds(clock.collect()) == [40.0] * clock.chunk
+    assert clock.exposed == 0
 
 
-def test_events_are_read_only_once_they_are_reached(device: Device) -> None:
-    clock = graph(device)
-    clock.sample(device.block(kernels=1, kernel_ns=40 * US, launch_ns=8 * US), 1)
-    start, end = clock._pending[0]
-    with pytest.raises(RuntimeError, match="not been reached"):
-        start.elapsed_time(end)
-    assert microseconds(clock.collect()) == [40.0]
+def test_events_that_tick_are_off_by_a_tick_at_most(device: Device) -> None:
+    device.tick_ns = 512
+    clock = graph(device, "warm")
+    for _ in range(20):
+        clock.sample(device.replay(3_300, 8_123), 1)
+    assert {sample.wall_ns for sample in clock.collect()} <= {3_072.0, 3_584.0}
+
+
+def test_short_replays_are_unrolled(device: Device) -> None:
+    device.tick_ns = 500
+    assert unrolled(device.replay(3 * US, 8 * US), graph(device, "warm")) in (17, 20)  # 50 µs of 2.5 or 3 µs each
+    assert unrolled(device.replay(90 * US, 8 * US), graph(device, "warm")) == 1
+    assert unrolled(device.replay(0, 8 * US), graph(device, "warm")) == 100  # no time seen to pass
+    assert unrolled(device.replay(3 * US, 8 * US), graph(device, "cold")) == 1  # the second would find the cache warm
+
+
+def test_no_time_seen_to_pass_is_half_a_tick() -> None:
+    made = Lane(0, lambda: None, nullcontext, eager(Device(Host())), unrolled=10)
+    made.samples = [Sample(0.0), Sample(5_000.0)]
+    assert made.resolution_ms == pytest.approx(50e-6)
+    assert made.times_ms.tolist() == pytest.approx([25e-6, 500e-6])
+
+
+def test_the_ticks_are_in_the_interval() -> None:
+    """A hundred samples that all say 5.0 µs by a clock of 0.5 µs: the call takes 4.75 to 5.25 µs."""
+    made, base = (Lane(0, lambda: None, nullcontext, eager(Device(Host()))) for _ in range(2))
+    made.samples, base.samples = [Sample(5_000.0)] * 100, [Sample(10_000.0)] * 100
+    found = job._column(made, [base])
+    assert found is not None
+    assert found.log_ratio is not None
+    assert (found.median_ms.low * 1e3, found.median_ms.high * 1e3) == pytest.approx((4.75, 5.25))
+    assert found.log_ratio.half_width == pytest.approx((0.5 / 5 + 0.5 / 10) / 2)
+    made.samples = [Sample(0.0)] * 100
+    blind = job._column(made, [base])
+    assert blind is not None
+    assert 0 < blind.median_ms.low < blind.median_ms.high
+
+
+def test_a_context_that_dies_is_noticed_in_the_turn_of_whoever_ended_it(device: Device) -> None:
+    """Its kernel is queued as any other; the next that is asked of the device would fail."""
+    turns: list[int] = []
+    lanes = [
+        Lane(0, device.block(3, 20 * US, 5 * US), nullcontext, eager(device)),
+        Lane(1, device.dies(20 * US, 5 * US), nullcontext, eager(device)),
+        Lane(2, device.block(3, 20 * US, 5 * US), nullcontext, graph(device)),
+    ]
+    witness = Witness(turn=turns.append, lost=lambda: not device.works())
+    with pytest.raises(DeviceLostError, match="illegal memory access"):
+        Rounds(lanes, np.random.default_rng(3), witness).run(20, 10**18)
+    assert turns[-1] == 1
+
+
+def test_a_failure_of_ones_own_is_nobody_elses(device: Device) -> None:
+    def fails() -> None:
+        raise RuntimeError("mat1 and mat2 shapes cannot be multiplied")
+
+    lanes = [
+        Lane(0, device.block(3, 20 * US, 5 * US), nullcontext, eager(device)),
+        Lane(1, fails, nullcontext, eager(device)),
+    ]
+    rounds = Rounds(lanes, np.random.default_rng(0), Witness(lost=lambda: not device.works()))
+    assert rounds.run(20, 10**18)
+    assert set(rounds.failed) == {1}
 
 
 @pytest.mark.parametrize("make", [eager, graph])
 def test_the_cache_is_flushed_between_priming_and_timing_where_cold(device: Device, make: object) -> None:
     clock = make(device, "cold")  # type: ignore[operator]
     clock.sample(lambda: device.launch(US, US, "call"), 1)
-    order = [entry for entry in device.log if entry != "synchronise"]
+    order = [entry for entry in device.log if entry not in ("synchronise", "sleep")]
     assert order == ["call", "flush", "call"]
 
 
@@ -126,12 +204,6 @@ def test_accelerators_are_warmed_for_half_a_second(device: Device) -> None:
     assert eager(device).warm_up_ns == WallClock(device).warm_up_ns == 500_000 * US
 
 
-def test_late_failures_surface_when_collected(device: Device) -> None:
-    def fails() -> None:
-        raise RuntimeError("an illegal memory access was encountered")
-
-    device.synchronize = fails  # type: ignore[method-assign]
-    clock = graph(device)
-    clock.sample(device.block(1, US, US), 1)
+def test_late_failures_surface_in_their_own_sample(device: Device) -> None:
     with pytest.raises(RuntimeError, match="illegal memory access"):
-        clock.collect()
+        graph(device).sample(device.dies(US, US), 1)

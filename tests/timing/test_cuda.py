@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from convbench.case import Case
+from convbench.execution.device import Device
 from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock
 from convbench.measures.latency.timing.calls import make_call
 from convbench.measures.latency.timing.gpu import Watch
@@ -38,21 +39,22 @@ def test_a_block_of_many_small_kernels_is_launch_bound() -> None:
         return y
 
     eager = median_ms(host_clock("cuda", "warm"), call)
-    device = median_ms(graph_clock("cuda", "warm"), capture(call, torch.inference_mode))
+    device = median_ms(graph_clock("cuda", "warm"), capture(call, torch.inference_mode, "cuda"))
     assert eager > 1.2 * device
 
 
 def test_a_large_product_takes_the_same_either_way() -> None:
     a = torch.randn(4096, 4096, device="cuda")
     eager = median_ms(host_clock("cuda", "warm"), lambda: a @ a)
-    device = median_ms(graph_clock("cuda", "warm"), capture(lambda: a @ a, torch.inference_mode))
+    device = median_ms(graph_clock("cuda", "warm"), capture(lambda: a @ a, torch.inference_mode, "cuda"))
     assert eager == pytest.approx(device, rel=0.1)
 
 
 def test_a_flushed_cache_makes_a_small_read_slower() -> None:
     x = torch.randn(1_000_000, device="cuda")
     cold, warm = (
-        median_ms(graph_clock("cuda", cache), capture(x.sum, torch.inference_mode)) for cache in ("cold", "warm")
+        median_ms(graph_clock("cuda", cache), capture(x.sum, torch.inference_mode, "cuda"))
+        for cache in ("cold", "warm")
     )
     assert cold > warm
 
@@ -76,7 +78,7 @@ def test_replayed_training_steps_give_the_gradients_of_eager_ones() -> None:
     with guard():
         call()
     expected = [parameter.grad.clone() for parameter in subject.module.parameters() if parameter.grad is not None]
-    capture(call, guard)()
+    capture(call, guard, "cuda")()
     torch.cuda.synchronize()
     found = [parameter.grad for parameter in subject.module.parameters() if parameter.grad is not None]
     assert len(found) == len(expected) > 0
@@ -85,6 +87,6 @@ def test_replayed_training_steps_give_the_gradients_of_eager_ones() -> None:
 
 
 def test_the_watch_reads_a_clock_or_says_why_not() -> None:
-    watch = Watch.of("cuda:0")
+    watch = Watch.of(Device("cuda:0"))
     watch.chunk_is_trusted()
     assert any("clock" in note for note in watch.notes())

@@ -13,11 +13,13 @@ import pytest
 import torch
 
 from convbench.case import Case
+from convbench.errors import DeviceLostError
 from convbench.measures.latency.timing import job
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import Clock, Sample
 from convbench.measures.latency.timing.job import precise
 from convbench.measures.latency.timing.order import Order
+from convbench.measures.latency.timing.participant import Participant
 from convbench.measures.latency.timing.result import Column, ProcessTiming, TargetTiming
 from convbench.measures.latency.timing.rounds import Lane
 from convbench.statistics import Interval
@@ -103,7 +105,7 @@ def test_kernels_are_recorded_when_the_timing_is_over(monkeypatch: pytest.Monkey
 class Script(Clock):
     """A clock that gives what is written down, (time, processor time) in ns a sample."""
 
-    minimum_ns = warm_up_ns = 0
+    minimum_ns = warm_up_ns = resolution_ns = 0
     chunk = 1000
 
     def __init__(self, *samples: tuple[float, float]) -> None:
@@ -168,6 +170,35 @@ def test_a_target_that_raises_is_left_out_and_the_rest_goes_on(fail_at: int) -> 
     assert (failed.status, failed.error, failed.eager) == ("error", "RuntimeError: shapes do not match", None)
     assert timing.targets[0].status == timing.targets[2].status == "ok"
     assert timing.targets[2].eager.log_ratio is not None  # type: ignore[union-attr]
+
+
+def test_a_target_that_ends_the_devices_context_ends_the_process_in_its_turn(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Everyone after it would fail as well; who asked learns from the beacon who it was."""
+    monkeypatch.setattr(job.Device, "works", lambda self: False)
+    path = tmp_path / "beacon"
+    Beacon.create(path)
+    with pytest.raises(DeviceLostError, match="shapes do not match"):
+        run(order(case(), case("Counting", fail_at=60), case(size=7), beacon=path))
+    assert Beacon.read(path) == 1
+
+
+def test_a_target_that_cannot_be_captured_is_told_before_anything_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cannot_be_captured(participant: Participant, *_: object, **__: object) -> None:
+        participant.unreplayable = "it waits for the device" if participant.owner in (0, CONTROL) else None
+
+    monkeypatch.setattr(job, "make_ready", cannot_be_captured)
+    timing = run(order(case(), case(size=7)))
+    assert (timing.targets, timing.unreplayable, timing.rounds) == ({}, {0: "it waits for the device"}, 0)
+
+
+def test_a_device_that_is_always_held_back_gives_figures_that_say_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(job.Watch, "chunk_is_trusted", lambda self: False)
+    timing = run(order(case(), case(size=7)))
+    assert timing.dropped_rounds == timing.rounds > 20
+    assert timing.targets[1].eager is not None
+    assert any("held back" in note for note in timing.targets[1].notes)
 
 
 def test_a_target_that_cannot_be_built_says_why() -> None:

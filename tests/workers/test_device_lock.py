@@ -11,6 +11,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -125,3 +126,38 @@ def test_a_device_is_called_as_this_process_sees_it(monkeypatch: pytest.MonkeyPa
     assert physical_device("cpu:1") == "cpu"
     with device_lock(physical_device("cuda:1"), pytest.fail):
         assert list(Path(tempfile.gettempdir()).glob("convbench-*/cuda-GPU-1-..-x.lock"))
+
+
+class Nvml(ModuleType):
+    """Two GPUs of the models that the test wants."""
+
+    def __init__(self, *models: str) -> None:
+        super().__init__("pynvml")
+        self.nvmlInit = lambda: None
+        self.nvmlDeviceGetCount = lambda: len(models)
+        self.nvmlDeviceGetHandleByIndex = lambda index: index
+        self.nvmlDeviceGetName = models.__getitem__
+        self.nvmlDeviceGetUUID = lambda index: f"GPU-{index}{index}"
+
+
+@pytest.mark.parametrize(
+    ("visible", "models", "order", "name"),
+    [
+        (None, ("A", "A"), None, "cuda:GPU-11"),
+        ("1,0", ("A", "A"), None, "cuda:GPU-00"),
+        ("GPU-77,GPU-11", ("A", "A"), None, "cuda:GPU-11"),
+        (None, ("A", "B"), None, "cuda:1"),  # CUDA's number 1 may be NVML's 0
+        (None, ("A", "B"), "PCI_BUS_ID", "cuda:GPU-11"),
+        ("0,9", ("A", "A"), None, "cuda:9"),
+    ],
+)
+def test_a_gpu_has_one_name_whatever_the_variables_call_it(
+    monkeypatch: pytest.MonkeyPatch, visible: str | None, models: tuple[str, ...], order: str | None, name: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", Nvml(*models))
+    for variable, value in (("CUDA_VISIBLE_DEVICES", visible), ("CUDA_DEVICE_ORDER", order)):
+        if value is None:
+            monkeypatch.delenv(variable, raising=False)
+        else:
+            monkeypatch.setenv(variable, value)
+    assert physical_device("cuda:1") == name

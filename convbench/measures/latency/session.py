@@ -53,6 +53,7 @@ class Session:
     _packed: list[Packed] = field(default_factory=list)
     _look: ProcessTiming | None = None
     _taken: list[ProcessTiming] = field(default_factory=list)
+    _eager_only: dict[int, str] = field(default_factory=dict)
 
     def run(self) -> Gathered:
         """Measure. Ctrl-C ends it with what was complete, and sets ``interrupted``."""
@@ -128,6 +129,9 @@ class Session:
                 self._blame(Beacon.read(beacon), at, members, error)
                 continue
             self._look = None
+            if timing.unreplayable:
+                self._eager_only |= timing.unreplayable
+                continue
             self._keep(timing)
             if timing.deferred:
                 self.groups[at] = [index for index in self.groups[at] if index not in timing.deferred]
@@ -149,6 +153,7 @@ class Session:
             kernels=number == 0,
             shuffled=number > 0 and len(self.groups) == 1,  # the first process found out that all of them fit
             beacon=beacon,
+            eager_only={index: why for index, why in self._eager_only.items() if index in members},
         )
 
     def _ask(self, order: Order, number: int) -> ProcessTiming:

@@ -25,7 +25,8 @@ class AllocatorStatistics(Protocol):
 class AllocatorPeak:
     """growth_bytes: highest allocation above what was there before the first call.
 
-    reserved_bytes: most that the allocator held from the device, by this process.
+    reserved_bytes: most that the allocator held from the device above that: what no tensor of the call's was before,
+    the measured module itself and the copy that is called among them, counts once, by whoever knows it.
     """
 
     growth_bytes: int
@@ -58,7 +59,9 @@ def allocator_peak(
     allocator.reset_peak_memory_stats(device)
     call()
     allocator.synchronize(device)
-    peak = AllocatorPeak(allocator.max_memory_allocated(device) - before, allocator.max_memory_reserved(device))
+    peak = AllocatorPeak(
+        allocator.max_memory_allocated(device) - before, allocator.max_memory_reserved(device) - before
+    )
     clear()
     return peak
 

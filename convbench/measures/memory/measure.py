@@ -122,7 +122,7 @@ def _on_accelerator(subject: Subject, device: torch.device) -> Memory:
     return replace(
         memory,
         peak_bytes=total,
-        high_water_bytes=peak.reserved_bytes,
+        high_water_bytes=memory.weights_bytes + memory.input_bytes + peak.reserved_bytes,
         workspace_bytes=None if compiled else total - memory.peak_bytes,
         notes=(*memory.notes, "by module: " + _COMPILED) if compiled else memory.notes,
     )

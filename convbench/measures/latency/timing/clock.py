@@ -36,8 +36,10 @@ class Clock(Protocol):
 
     minimum_ns: shortest sample worth taking; shorter calls are repeated within a sample.
     warm_up_ns: shortest warm-up. chunk: most samples between two calls of `collect`.
+    resolution_ns: how far a sample may be off because the clock ticks; 0 where that is nothing against the shortest.
     """
 
+    resolution_ns: int
     minimum_ns: int
     warm_up_ns: int
     chunk: int
@@ -63,6 +65,7 @@ class CpuClock:
     minimum_ns = 50_000
     warm_up_ns = 200_000_000
     chunk = 400
+    resolution_ns = 0
 
     def __init__(self, *, cpu_time: bool | None = None) -> None:
         self._cpu_time = _cpu_time_is_fine(self.minimum_ns) if cpu_time is None else cpu_time

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from convbench.execution.device import Device
 from convbench.measures.latency.timing.nvml import GpuMonitor, GpuState, gpu_monitor
 
 
@@ -14,15 +15,15 @@ class Watch:
         self._states: list[GpuState] = []
 
     @classmethod
-    def of(cls, device: str) -> Watch:
+    def of(cls, device: Device) -> Watch:
         """The watch of ``device``: of NVIDIA GPUs alone."""
-        if device.partition(":")[0] != "cuda":
+        if device.kind != "cuda":
             return cls(None)
         monitor = gpu_monitor(device)
         return cls(None, monitor) if isinstance(monitor, str) else cls(monitor)
 
     def chunk_is_trusted(self) -> bool:
-        """Read the present state; False if the device runs under 75% of its default clock."""
+        """Read the present state; False if the device runs under 75% of its full clock."""
         if self._monitor is None:
             return True
         self._states.append(self._monitor.read())
@@ -35,11 +36,11 @@ class Watch:
             return tuple(notes)
         clocks = [state.clock_mhz for state in self._states if state.clock_mhz is not None]
         if clocks:
-            notes.append(f"SM clock {min(clocks)} to {max(clocks)} MHz, default {self._states[0].default_clock_mhz}")
+            notes.append(f"SM clock {min(clocks)} to {max(clocks)} MHz, full {self._states[0].full_clock_mhz}")
         throttled = sum(state.throttled for state in self._states)
         reasons = sorted({reason for state in self._states for reason in state.reasons})
         if throttled:
-            notes.append(f"{throttled} of {len(self._states)} chunks dropped: clock under 75% of the default")
+            notes.append(f"{throttled} of {len(self._states)} chunks taken again: clock under 75% of the full one")
         if reasons:
             notes.append(f"held back by {', '.join(reasons)}")
         temperatures = [state.temperature_c for state in self._states if state.temperature_c is not None]

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from convbench.execution.device import use_device
+from convbench.errors import DeviceLostError
+from convbench.execution.device import Device, use_one_precision
 from convbench.execution.headroom import Headroom
 from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.clock import collector_off, fault_cost_ns
@@ -21,7 +22,7 @@ from convbench.measures.latency.timing.noise import StealMeter, disturbance, int
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.participant import Participant, enlist, failure, make_ready, recorded_kernels
 from convbench.measures.latency.timing.result import FEWEST_ROUNDS, Column, ProcessTiming, TargetTiming
-from convbench.measures.latency.timing.rounds import Lane, Rounds, Witness
+from convbench.measures.latency.timing.rounds import LEAST_MS, Lane, Rounds, Witness
 from convbench.statistics import Interval, log_ratio_interval, median_interval, outlier_share
 from convbench.target.packed import Packed
 
@@ -58,12 +59,17 @@ class _Timing:
         device = next(iter(order.cases.values())).case.device
         torch.set_num_threads(order.threads)
         torch.manual_seed(order.seed)
-        use_device(device)
+        self.device = Device(device)
+        self.device.use()
+        use_one_precision()
         self.fault_cost_ns = fault_cost_ns()
-        self.watch = Watch.of(device)
+        self.watch = Watch.of(self.device)
         with collector_off():
             self._bring_up(Headroom.of(device))
             self._warm_up()
+            unreplayable = {owner: one.unreplayable for owner, one in self.present.items() if one.unreplayable}
+            if unreplayable:  # a capture that failed leaves its allocator, and more, in a state that others meet
+                return ProcessTiming(targets={}, unreplayable=self._by_target(unreplayable))
             self.rounds = Rounds(self._lanes(), np.random.default_rng(order.seed), self._witness())
             blocks = max(1, len(self.present) - (CONTROL in self.present))
             self.started = perf_counter_ns()
@@ -111,7 +117,10 @@ class _Timing:
         for owner, participant in list(self.present.items()):
             self._announce("warming up", owner)
             try:
-                replay = participant.case.device_type == "cuda"
+                why = self.order.eager_only.get(self._target_of(owner))
+                if why is not None:
+                    participant.notes.append(f"no device column: the call cannot be captured as a CUDA graph ({why})")
+                replay = participant.case.device_type == "cuda" and why is None
                 make_ready(participant, self.order.cache, self.order.budget_s, replay=replay)
             except Exception as error:  # see _enlist
                 del self.present[owner]
@@ -121,8 +130,17 @@ class _Timing:
         self.beacon.mark(owner)
         self.send({"phase": phase, "target": owner})
 
+    def _target_of(self, owner: int) -> int:
+        """The control is the first target once more."""
+        return next(iter(self.order.cases)) if owner == CONTROL else owner
+
+    def _by_target(self, reasons: Mapping[int, str]) -> dict[int, str]:
+        return {self._target_of(owner): reason for owner, reason in reasons.items()}
+
     def _lose(self, owner: int, error: Exception) -> None:
         status, reason = failure(error)
+        if not self.device.works():
+            raise DeviceLostError(reason) from None
         self.lost[owner] = TargetTiming(status, reason, type(error).__name__)
 
     def _lanes(self) -> list[Lane]:
@@ -133,6 +151,7 @@ class _Timing:
             turn=self.beacon.mark,
             alive=lambda: self.send({"alive": self.rounds.completed}),
             trusted=self.watch.chunk_is_trusted,
+            lost=lambda: not self.device.works(),
         )
 
     def _look_until_precise(self, deadline_ns: int) -> ProcessTiming:
@@ -140,6 +159,8 @@ class _Timing:
         look = FIRST_LOOK
         while True:
             in_time = self.rounds.run(look, deadline_ns, _ALWAYS_ROUNDS)
+            if not in_time:
+                self.rounds.make_do()
             for owner, error in self.rounds.failed.items():
                 if self.present.pop(owner, None) is not None:
                     self._lose(owner, error)
@@ -183,9 +204,9 @@ class _Timing:
     def _target(self, participant: Participant, bases: Sequence[Participant], steal: float | None) -> TargetTiming:
         eager = participant.eager
         assert eager is not None
-        if not eager.samples:
-            reason = "every sample was dropped: the device ran under 75% of its default clock"
-            return TargetTiming("error", reason, "MeasurementError")
+        notes = [*participant.notes, *_exposed(participant.device)]
+        if self.rounds.untrusted:
+            notes.append("the device was held back under 75% of its clock all the time: read with care")
         return TargetTiming(
             eager=_column(eager, [base.eager for base in bases]),
             device=_column(participant.device, [base.device for base in bases]),
@@ -194,7 +215,7 @@ class _Timing:
             compile_ms=None if participant.compile_ns is None else participant.compile_ns / 1e6,
             calls_per_sample=eager.repeats,
             batch=participant.batch,
-            notes=tuple(participant.notes),
+            notes=tuple(notes),
         )
 
 
@@ -231,14 +252,34 @@ def _column(lane: Lane | None, bases: Sequence[Lane | None]) -> Column | None:
     calm = _calm([lane, *against])
     chosen = calm if calm.sum() >= FEWEST_ROUNDS else np.ones(len(times), dtype=bool)
     return Column(
-        median_ms=median_interval(times),
+        median_ms=_above_zero(_ticked(median_interval(times), lane.resolution_ms)),
         p10_ms=float(p10),
         p90_ms=float(p90),
         samples=len(times),
         outlier_share=outlier_share(times),
-        log_ratio=_log_ratio(times[chosen], [base.times_ms[chosen] for base in against]) if against else None,
+        log_ratio=_ticked(
+            _log_ratio(times[chosen], [base.times_ms[chosen] for base in against]),
+            sum(one.resolution_ms / float(np.median(one.times_ms)) for one in (lane, against[0])),
+        )
+        if against
+        else None,
         calm=int(calm.sum()),
     )
+
+
+def _ticked(interval: Interval, resolution: float) -> Interval:
+    """The interval with what the clock's ticks add to it: no number of samples sees between two of them."""
+    return Interval(interval.centre, interval.low - resolution / 2, interval.high + resolution / 2)
+
+
+def _above_zero(interval: Interval) -> Interval:
+    """A time's lower bound where the clock's tick is as long as the time: that of no call."""
+    return replace(interval, low=max(interval.low, LEAST_MS))
+
+
+def _exposed(lane: Lane | None) -> list[str]:
+    exposed = getattr(lane.clock, "exposed", 0) if lane is not None else 0
+    return [f"the host may be a part of {exposed} device samples: it was slower than the device"] if exposed else []
 
 
 def _calm(lanes: Sequence[Lane]) -> NDArray[np.bool_]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +22,7 @@ class Order:
     then the first case has the control, and there are no ratios.
     budget_s: time for one block in this process after its warm-up; the control is not counted as a block.
     shuffled: whether to build the cases in random order instead of the baseline and its control first.
+    eager_only: targets that could not be captured as a graph in an earlier process, and why.
     precision, margin: as in `convbench.measures.latency.LatencySettings`, widened for one process of several.
     """
 
@@ -36,6 +37,7 @@ class Order:
     kernels: bool
     beacon: Path | None
     shuffled: bool = False
+    eager_only: Mapping[int, str] = field(default_factory=dict)
 
     def to_request(self) -> dict[str, Any]:
         """The request that a worker answers with `run`."""
@@ -51,6 +53,7 @@ class Order:
             "cache": self.cache,
             "kernels": self.kernels,
             "shuffled": self.shuffled,
+            "eager_only": [[index, why] for index, why in self.eager_only.items()],
             "beacon": None if self.beacon is None else str(self.beacon),
         }
 
@@ -59,5 +62,6 @@ class Order:
         """The order that `to_request` described."""
         row = {key: value for key, value in request.items() if key != "do"}
         row["cases"] = {index: Packed.from_json(case) for index, case in request["cases"]}
+        row["eager_only"] = dict(request["eager_only"])
         row["beacon"] = None if request["beacon"] is None else Path(request["beacon"])
         return cls(**row)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from convbench.case import Case
 from convbench.errors import ConvbenchError
 from convbench.execution.out_of_memory import is_out_of_memory
-from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock
+from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock, unrolled
 from convbench.measures.latency.timing.calls import Guard, make_call
 from convbench.measures.latency.timing.clock import Call, Clock
 from convbench.measures.latency.timing.kernels import kernels_of
@@ -21,7 +21,10 @@ from convbench.target.packed import Packed
 
 @dataclass(slots=True)
 class Participant:
-    """A target that takes part in the rounds, with what was learned while it was brought up."""
+    """A target that takes part in the rounds, with what was learned while it was brought up.
+
+    unreplayable: why its call could not be captured as a graph.
+    """
 
     owner: int
     case: Case
@@ -33,6 +36,7 @@ class Participant:
     compile_ns: int | None = None
     eager: Lane | None = None
     device: Lane | None = None
+    unreplayable: str | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -68,14 +72,19 @@ def make_ready(participant: Participant, cache: Cache, budget_s: float, *, repla
     participant.eager = Lane(owner, participant.call, guard, participant.clock, repeats(participant.clock, warmed))
     if not replay:
         return
-    clock = graph_clock(participant.case.device, cache)
+    device, clock = participant.case.device, graph_clock(participant.case.device, cache)
     try:
-        played = capture(participant.call, guard)
-        warmed = warm_up(played, clock, longest)
+        played = capture(participant.call, guard, device)
+        warm_up(played, clock, longest)
+        calls = unrolled(played, clock)
+        if calls > 1:
+            played = capture(participant.call, guard, device, calls)
+            clock.once(played)
     except Exception as error:  # whatever a target does that a graph cannot hold
-        participant.notes.append(f"no device column: the call cannot be captured as a CUDA graph ({_short(error)})")
+        participant.unreplayable = _short(error)
+        error.__traceback__ = None  # the frames hold what was captured
         return
-    participant.device = Lane(owner, played, guard, clock, repeats(clock, warmed))
+    participant.device = Lane(owner, played, guard, clock, unrolled=calls)
 
 
 def repeats(clock: Clock, warmed: WarmUp) -> int:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import mean
 from typing import Any, Literal
 
@@ -67,7 +67,8 @@ class ProcessTiming:
     """One worker process: its targets by their index, and the control, a second instance of the baseline.
 
     deferred: targets that did not fit into memory beside the others. rounds: completed, and dropped because the device
-    was held back. elapsed_s: of the rounds. notes: what holds for all targets.
+    was held back. elapsed_s: of the rounds. unreplayable: targets that cannot be captured as a graph, and why; then
+    nothing was timed. notes: what holds for all targets.
     """
 
     targets: Mapping[int, TargetTiming]
@@ -76,6 +77,7 @@ class ProcessTiming:
     rounds: int = 0
     dropped_rounds: int = 0
     elapsed_s: float = 0.0
+    unreplayable: Mapping[int, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
 
     @property
@@ -98,6 +100,7 @@ class ProcessTiming:
             rounds=row["rounds"],
             dropped_rounds=row["dropped_rounds"],
             elapsed_s=row["elapsed_s"],
+            unreplayable={int(index): why for index, why in row["unreplayable"].items()},
             notes=tuple(row["notes"]),
         )
 

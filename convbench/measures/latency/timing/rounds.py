@@ -9,17 +9,21 @@ from time import perf_counter_ns
 import numpy as np
 from numpy.typing import NDArray
 
+from convbench.errors import DeviceLostError
 from convbench.measures.latency.timing.calls import Guard
 from convbench.measures.latency.timing.clock import Call, Clock, Sample
 
 _SIGN_OF_LIFE_NS = 1_000_000_000
+LEAST_MS = 1e-6
+"""A nanosecond, which no call stays under."""
 
 
 @dataclass(slots=True, eq=False)
 class Lane:
     """One call with its clock. Lanes of one owner fail together.
 
-    repeats: calls in one sample. samples: one a round, in the order of the rounds.
+    repeats: calls in one sample. unrolled: how many of the target's calls one of these makes.
+    samples: one a round, in the order of the rounds. spare: those of chunks that did not count.
     """
 
     owner: int
@@ -27,12 +31,20 @@ class Lane:
     guard: Guard
     clock: Clock
     repeats: int = 1
+    unrolled: int = 1
     samples: list[Sample] = field(default_factory=list)
+    spare: list[Sample] = field(default_factory=list)
+
+    @property
+    def resolution_ms(self) -> float:
+        """How far the time of one call may be off because the clock ticks."""
+        return self.clock.resolution_ns / (1e6 * self.repeats * self.unrolled)
 
     @property
     def times_ms(self) -> NDArray[np.float64]:
-        """Time of one call in each round, ms."""
-        return np.array([sample.wall_ns for sample in self.samples], dtype=np.float64) / (1e6 * self.repeats)
+        """Time of one call in each round, ms; half a tick where the clock saw none pass."""
+        walls = np.array([sample.wall_ns for sample in self.samples], dtype=np.float64)
+        return np.maximum(walls / (1e6 * self.repeats * self.unrolled), max(self.resolution_ms / 2, LEAST_MS))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +52,27 @@ class Witness:
     """What the rounds tell while they run. Nothing here is called inside a sample.
 
     turn: the owner whose turn it is. alive: at least once a second. trusted: whether the chunk that just ended counts.
+    lost: asked after a failure, whether the device is lost to everyone.
     """
 
     turn: Callable[[int], None] = lambda _: None
     alive: Callable[[], None] = lambda: None
     trusted: Callable[[], bool] = lambda: True
+    lost: Callable[[], bool] = lambda: False
 
 
 class Rounds:
-    """Rounds of one sample for each lane. ``failed`` holds the owners whose call raised, with the exception."""
+    """Rounds of one sample for each lane. ``failed`` holds the owners whose call raised, with the exception.
+
+    Where nothing was trusted, ``untrusted`` says so, and what was taken counts after all.
+    """
 
     def __init__(self, lanes: Sequence[Lane], rng: np.random.Generator, witness: Witness | None = None) -> None:
         self.lanes = list(lanes)
         self.failed: dict[int, Exception] = {}
         self.completed = 0
         self.dropped = 0
+        self.untrusted = False
         self._rng = rng
         self._witness = witness or Witness()
         self._last_sign = perf_counter_ns()
@@ -95,11 +113,26 @@ class Rounds:
             with lane.guard():
                 lane.clock.sample(lane.call, lane.repeats)
         except Exception as error:  # a target's own code may fail on any call
-            self.failed[lane.owner] = error.with_traceback(None)  # its frames hold tensors
+            self._fail(lane.owner, error)
         now = perf_counter_ns()
         if now - self._last_sign > _SIGN_OF_LIFE_NS:
             self._witness.alive()
             self._last_sign = now
+
+    def _fail(self, owner: int, error: Exception) -> None:
+        """Note a failure of ``owner`` alone. Raises DeviceLostError where it is everyone's."""
+        if self._witness.lost():
+            raise DeviceLostError(f"{type(error).__name__}: {error}") from None
+        self.failed[owner] = error.with_traceback(None)  # its frames hold tensors
+
+    def make_do(self) -> None:
+        """Where no chunk was trusted, have those count that were not."""
+        if self.completed or not self.dropped:
+            return
+        self.untrusted = True
+        for lane in self.lanes:
+            lane.samples, lane.spare = lane.spare, []
+        self.completed = self.dropped
 
     def _dismiss_failed(self) -> None:
         if self.failed:
@@ -111,6 +144,8 @@ class Rounds:
         self._dismiss_failed()
         if not trusted:
             self.dropped += done
+            for lane in self.lanes:
+                lane.spare.extend(taken[id(lane)])
             return
         for lane in self.lanes:
             lane.samples.extend(taken[id(lane)])
@@ -118,7 +153,8 @@ class Rounds:
 
     def _collect(self) -> Iterator[tuple[int, list[Sample]]]:
         for lane in self.lanes:
+            self._witness.turn(lane.owner)
             try:
                 yield id(lane), lane.clock.collect()
             except Exception as error:  # a device reports a call's failure only when it is waited for
-                self.failed[lane.owner] = error.with_traceback(None)  # its frames hold tensors
+                self._fail(lane.owner, error)
