@@ -13,9 +13,20 @@ from convbench.version import __version__
 
 if TYPE_CHECKING:
     from convbench.api import compare, erf, profile
+    from convbench.plugging.host import plug
     from convbench.sweeping import sweep
     from convbench.target.blueprint import build
+    from convbench.target.transforms import fuse, refocus
 
-__all__ = ["__version__", "build", "compare", "erf", "profile", "register", "sweep"]
+__all__ = ["__version__", "build", "compare", "erf", "fuse", "plug", "profile", "refocus", "register", "sweep"]
 
-__getattr__ = lazily(__name__, {"target.blueprint": "build", "api": "compare erf profile", "sweeping": "sweep"})
+__getattr__ = lazily(
+    __name__,
+    {
+        "target.blueprint": "build",
+        "target.transforms": "fuse refocus",
+        "api": "compare erf profile",
+        "plugging.host": "plug",
+        "sweeping": "sweep",
+    },
+)

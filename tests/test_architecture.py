@@ -35,7 +35,7 @@ LEAVES |= {"calibration", "inputs"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"api", "lazy", "registry", "sweeping", "target", "version"},
+    "__init__": {"api", "lazy", "plugging", "registry", "sweeping", "target", "version"},
     "lazy": set(),
     "__main__": {"cli", "workers"},
     "column": set(),
@@ -58,16 +58,16 @@ MAY_IMPORT: dict[str, set[str]] = {
     "target": LEAVES | {"execution"},
     "measures": BASE | {"target", "lazy"},
     "records": {"version", "errors", "case", "column", "notation", "measures"},
-    "report": LEAVES | {"version", "records", "rows", "measures", "sweeps", "check", "plug", "paper", "verify"},
+    "report": LEAVES | {"version", "records", "rows", "measures", "sweeps", "check", "plugging", "paper", "verify"},
     "paper": MEASURES,
-    "plug": MEASURES | {"lazy"},
+    "plugging": MEASURES | {"lazy", "version"},
     "verify": MEASURES,
     "sweeps": MEASURES | {"rows"},
     "sweeping": {"api", "cluster", "sweeps"},
     "cluster": MEASURES | {"sweeps"},
     "check": MEASURES | {"sweeps", "rows"},
     "api": MEASURES | {"sweeps"},
-    "cli": MEASURES | {"version", "api", "report", "sweeps", "cluster", "check", "paper", "plug", "verify"},
+    "cli": MEASURES | {"version", "api", "report", "sweeps", "cluster", "check", "paper", "plugging", "verify"},
 }
 
 

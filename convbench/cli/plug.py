@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,18 +12,18 @@ from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import carrying_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
+from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
 from convbench.registry import resolve
 from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
-    from convbench.measures.carry_out import Measurer
-    from convbench.measures.outcome import Outcome
-    from convbench.plug.change import LayerChange
+    from convbench.plugging.change import Prepared
 
 _EXAMPLES = """\b
 Examples:
   convbench plug PyConv --into torchvision:resnet50 --device meta
+  convbench plug PyConv MRFA DRConv --into torchvision:resnet18 --save plugged.py
   convbench plug DRConv --into timm:resnet18 --where 'layer3.*conv1' -p regions=4 -o plugged.csv
   convbench plug MRFA --into timm:convnext_tiny --where depthwise --size 96 --measure latency
   convbench plug UniConvNetBlock --into torchvision:resnet18 --after layer2 --after layer3
@@ -35,13 +36,14 @@ Examples:
 def plug(
     flags: CaseFlags,
     timing: TimingFlags,
-    block: Annotated[
-        str,
+    blocks: Annotated[
+        list[str],
         typer.Argument(
             metavar="BLOCK",
             autocompletion=complete_target,
             show_default=False,
-            help="The block: a registered name, file.py:Class or package.module:Class; -p sets its options.",
+            help="The blocks, each plugged in by itself: a registered name, file.py:Class or package.module:Class; "
+            "-p sets their options.",
         ),
     ],
     into: Annotated[
@@ -77,10 +79,19 @@ def plug(
         list[str] | None,
         typer.Option("--host-option", metavar="KEY=VALUE", help="An option of the host; repeatable."),
     ] = None,
+    save_as: Annotated[
+        list[Path] | None,
+        typer.Option(
+            "--save",
+            metavar="FILE",
+            show_default=False,
+            help="Write the plugged host: as code, .py, or as weights, .pt; repeatable.",
+        ),
+    ] = None,
     measure: Measures = None,
     output: Outputs = None,
 ) -> None:
-    """Plug a block into a host, and measure the host against itself.
+    """Plug blocks into a host, and measure the host against itself.
 
     Each replacement has the conv's widths and stride, and its output's shape. A block without an output width
     (MRFA) replaces convs that keep width and size, or goes in after stages. The other flags describe the host; every
@@ -88,12 +99,16 @@ def plug(
     """
     from convbench.case import parse_options
     from convbench.measures.table import check_measures
-    from convbench.plug.measure import compare_with_host
+    from convbench.plugging.change import summary
+    from convbench.plugging.measure import Order, compare_with_host
     from convbench.records import record_of
     from convbench.report.tables.case import conditions
     from convbench.report.tables.plug import changes_rows, changes_table, plug_table
 
     output = check_outputs(output or ())
+    files = check_outputs(save_as or (), (".py", ".pt", ".pth"))
+    if files and len(blocks) > 1:
+        raise UsageError(f"--save writes one plugged host, and there are {len(blocks)} blocks")
     if after and where:
         raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
     default = ["params", "cost", "memory"] + (["latency"] if flags.device != "meta" else [])
@@ -101,23 +116,34 @@ def plug(
     options = parse_options(flags.option or ())
     case = replace(flags, option=host_option).case(into)
     plan = make_plan(measures, timing)
-    name, places = resolve(block).name, where or "3x3"
-    resolve(into)
-    changes: list[LayerChange] = []
+    for reference in (*blocks, into):
+        resolve(reference)
+    also = {"code" if path.suffix == ".py" else "weights" for path in files}
+    order = Order(case, list(dict.fromkeys(blocks)), options, where or "3x3", after or (), also)
+    found: list[Prepared] = []
+    written: list[int] = []
 
-    def measure_both(measurer: Measurer) -> list[Outcome]:
-        return compare_with_host(case, block, options, places, after or (), plan, measurer, note, changes.extend)
+    def hear(plugged: Prepared) -> None:
+        found.append(plugged)
+        written.append(save_contents({path: _content(plugged, path) for path in files}))
 
-    measured = carrying_out(measure_both, output)
-    saved = save(output, measured, {"layers": changes_rows(changes)} if changes else None)
-    if changes:
-        print_table(changes_table(changes))
-        out().print(f"\n{name} is in {sum(change.changed for change in changes)} of {len(changes)} layers\n")
+    measured = carrying_out(lambda measurer: compare_with_host(order, plan, measurer, note, hear), output)
+    saved = save(output, measured, {"layers": changes_rows(found)} if found else None)
+    for plugged in found:
+        print_table(changes_table(plugged.changes))
+        lines = summary(plugged.block, plugged.changes, plugged.params, keeps_shape=plugged.keeps_shape)
+        out().print("", *lines, "", sep="\n")
     records = [record_of(outcome) for outcome in measured.outcomes]
-    if len(records) == 2:
+    if len(records) > 1:
         out().print(conditions(records[0]))
         print_table(plug_table(*records))
     if "latency" in measures:
         note("ratio of latencies: measured call by call in the same rounds")
     tell_problems(measured.outcomes)
-    raise typer.Exit(measured.exit_code or saved)
+    raise typer.Exit(measured.exit_code or saved or max(written, default=0))
+
+
+def _content(plugged: Prepared, path: Path) -> str | bytes:
+    if path.suffix == ".py":
+        return plugged.code or ""
+    return Path(plugged.weights or "").read_bytes()

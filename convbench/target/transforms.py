@@ -15,6 +15,22 @@ from convbench.errors import OptionError, UnknownNameError, nearest
 GROUP = "convbench.transforms"
 
 
+def refocus(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` with its k×k convolutions replaced by RefConv, which hold their weights.
+
+    Raises OptionError where there are none.
+    """
+    return apply_transform(module, "refocus")
+
+
+def fuse(module: nn.Module) -> nn.Module:
+    """A copy of ``module`` with every re-parameterised layer folded into the plain one that it amounts to.
+
+    Raises OptionError where there is none.
+    """
+    return apply_transform(module, "fuse")
+
+
 def apply_transform(module: nn.Module, name: str) -> nn.Module:
     """The transformed module.
 

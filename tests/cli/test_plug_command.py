@@ -82,6 +82,49 @@ def test_training_counts_forward_and_backward_of_both(cli: Cli, tmp_path: Path) 
         assert 2.9 < both / forward <= 3.0
 
 
+def test_several_blocks_share_one_table_and_one_that_fits_nowhere_says_why(cli: Cli, tmp_path: Path) -> None:
+    arguments = ("--into", "torchvision:resnet18", "--where", "^conv1$", "--device", "meta", "--measure", "params")
+    result = cli("plug", "PyConv", "MRFA", "DRConv", *arguments, "-o", "plug.csv")
+    assert result.code == 3
+    assert "MRFA replaces none of the 1 convs" in result.err
+    header = next(line for line in result.out.splitlines() if line.startswith("figure"))
+    assert header.split()[1:] == [
+        "torchvision:resnet18",
+        "+PyConv",
+        "/",
+        "host",
+        "+MRFA",
+        "/",
+        "host",
+        "+DRConv",
+        "/",
+        "host",
+    ]
+    with (tmp_path / "plug.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["status"] for row in rows] == ["ok", "ok", "error", "ok"]
+    with (tmp_path / "plug.layers.csv").open() as file:
+        assert [row["block"] for row in csv.DictReader(file)] == ["PyConv", "DRConv"]
+
+
+def test_the_summary_says_what_the_totals_do_not(cli: Cli, tmp_path: Path) -> None:
+    arguments = (
+        "--into",
+        "timm:mobilenetv3_small_100",
+        "--where",
+        "depthwise",
+        "--device",
+        "meta",
+        "--measure",
+        "cost",
+    )
+    result = cli("plug", "PyConv", *arguments, "--save", "plugged.py", "--size", "64")
+    assert "PyConv mixes channels in the place of 11 depthwise convs, which did not: MACs of these layers" in result.out
+    assert "parameters (75%) are fresh and untrained" in result.out
+    assert "PyConv is in 11 of 11 layers" in result.out
+    assert "def build(" in (tmp_path / "plugged.py").read_text()
+
+
 def test_wrong_requests_exit_with_2(cli: Cli) -> None:
     host = ("--into", "torchvision:resnet18", "--device", "meta")
     for arguments, message in (
@@ -95,6 +138,9 @@ def test_wrong_requests_exit_with_2(cli: Cli) -> None:
         (("PyConv", "--into", "torchvision:resnet81"), "torchvision has no model"),
         (("PyConv", *host, "--host-option", "depth=3"), "depth"),
         (("PyConv", *host, "-o", "plug.docx"), "no format has the suffix"),
+        (("PyConv", *host, "--save", "plugged.onnx"), "no format has the suffix"),
+        (("PyConv", "MRFA", *host, "--save", "plugged.py"), "--save writes one plugged host, and there are 2 blocks"),
+        (("PyConv", *host, "--save", "plugged.pt"), "on the meta device there are no weights"),
         (("PyConv",), "--into"),
     ):
         result = cli("plug", *arguments)

@@ -51,10 +51,11 @@ class ReadsWeights(nn.Module):
         super().__init__()
         self.conv = nn.Conv2d(3, 16, 3, padding=1)
         self.body = nn.Conv2d(16, 16, 3, padding=1)
+        self.last = nn.Conv2d(16, 16, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return self.body(x.to(self.body.weight.dtype)).mean(dim=(2, 3))
+        return self.last(self.body(x.to(self.body.weight.dtype))).mean(dim=(2, 3))
 
 
 class Staged(nn.Module):

@@ -11,8 +11,8 @@ from torch import nn
 from convbench.case import Case
 from convbench.errors import UnknownNameError, UsageError
 from convbench.measures.cost import measure_cost
-from convbench.plug import Plugged, insert_after, load_block
-from convbench.plug.job import plug_into
+from convbench.plugging import Plugged, insert_after, load_block
+from convbench.plugging.job import plug_into
 from convbench.target.blueprint import blueprint
 
 HOSTS = Path(__file__).parent / "hosts.py"
@@ -51,7 +51,7 @@ def test_the_block_runs_on_what_the_stage_gives() -> None:
     result = insert_after(host, ((x,), {}), load_block(f"{HOSTS}:Shift", {}), ["layer2", "layer1"])
     with torch.no_grad():
         result.module.layer1.plugged.shift.fill_(0)
-        result.module.layer2[1].shift.fill_(3)
+        result.module.layer2.plugged.shift.fill_(3)
     result.module.layer2.register_forward_hook(lambda *call: seen.append(call[2]))
     result.module(x)
     assert torch.allclose(seen[0], expected + 3)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from convbench.case import Case
 from convbench.errors import OptionError, TargetError, UsageError
 from convbench.measures.cost import measure_cost
-from convbench.plug import Plugged, load_block, replace_convs
-from convbench.plug.block import Conv, Unfit
-from convbench.plug.job import plug_into
+from convbench.plugging import Plugged, load_block, replace_convs
+from convbench.plugging.block import Conv, Unfit
+from convbench.plugging.job import plug_into
 
 HOSTS = Path(__file__).parent / "hosts.py"
 IMAGE = (torch.zeros(1, 3, 64, 64, device="meta"),)
@@ -107,10 +107,12 @@ class TestReasons:
         with pytest.raises(UsageError, match=expected):
             plugged("MRFA", "^stem")
 
-    def test_a_host_that_reaches_into_its_convs(self) -> None:
+    def test_a_host_that_reaches_into_a_conv_keeps_that_conv_alone(self) -> None:
         case = Case(f"{HOSTS}:ReadsWeights", device="meta", size=16)
-        with pytest.raises(TargetError, match=r"does not run with DRConv in it .*--where REGEX"):
-            plug_into(case, load_block("DRConv", {}), "3x3", ())
+        result = plug_into(case, load_block("DRConv", {}), "3x3", ())
+        assert [change.layer for change in result.changed] == ["conv", "last"]
+        assert "uses more of it than its output" in reasons(result)["body"]
+        assert type(result.module.body) is nn.Conv2d
 
     def test_a_host_that_does_not_take_its_input(self) -> None:
         with pytest.raises(TargetError, match="does not take its input"):
@@ -229,11 +231,12 @@ class TestReplacement:
 class TestBlocks:
     def test_options_are_the_users_first(self) -> None:
         block = load_block("DRConv", {"regions": 2, "kernel_size": 5})
-        module = block.in_place_of(Conv(8, 16, 3, 1, 1, 1, 1, False))
+        module = block.build(block.in_place_of(Conv(8, 16, 3, 1, 1, 1, 1, False)))
         assert (module.regions, module.kernel_size, module.padding) == (2, 5, 2)
 
     def test_lists_are_never_mistaken_for_a_convs_groups(self) -> None:
-        module = load_block("PyConv", {"kernels": [3, 5]}).in_place_of(Conv(8, 8, 3, 1, 1, 1, 4, False))
+        block = load_block("PyConv", {"kernels": [3, 5]})
+        module = block.build(block.in_place_of(Conv(8, 8, 3, 1, 1, 1, 4, False)))
         assert [level.groups for level in module.children()] == [1, 4]
 
     @pytest.mark.parametrize("reference", ["uniconvnet_a", "timm:resnet18", "torchvision:resnet18", f"{HOSTS}:Mixed"])

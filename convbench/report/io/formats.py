@@ -128,8 +128,8 @@ def _contents(path: Path, report: Report) -> dict[Path, str | bytes]:
 
 def require_package(path: Path, purpose: str) -> None:
     """Raise MissingExtraError where the package that the format of ``path`` needs is not installed."""
-    row = FORMATS[path.suffix.lower()]
-    if row.package is not None and importlib.util.find_spec(row.package) is None:
+    row = FORMATS.get(path.suffix.lower())  # none of a file that a command writes by itself
+    if row is not None and row.package is not None and importlib.util.find_spec(row.package) is None:
         raise MissingExtraError(row.package, row.extra, f"{shown(path)}: {purpose} {path.suffix}")
 
 

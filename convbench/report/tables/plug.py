@@ -13,7 +13,7 @@ from convbench.report.columns import figure
 from convbench.report.units import bytes_, count, milliseconds
 
 if TYPE_CHECKING:
-    from convbench.plug.change import LayerChange
+    from convbench.plugging.change import LayerChange, Prepared
 
 _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
     ("params", "parameters", lambda value: f"{value:,}"),
@@ -28,25 +28,33 @@ _FIGURES: tuple[tuple[str, str, Callable[[Any], str]], ...] = (
 )
 
 
-def plug_table(host: Record, plugged: Record) -> Table:
-    """One row a figure that either side has: host, plugged host, and their ratio."""
+def plug_table(host: Record, *plugged: Record) -> Table:
+    """One row a figure that any side has: host, and each plugged host with its ratio to that."""
     table = Table("figure", box=None, header_style="bold", pad_edge=False)
-    for title in (host.target, plugged.target):
-        table.add_column(Text(title), justify="right")
-    table.add_column("plugged / host", justify="right")
+    table.add_column(Text(host.target), justify="right")
+    for record in plugged:
+        alone = len(plugged) == 1
+        table.add_column(Text(record.target if alone else f"+{record.target.rpartition('+')[2]}"), justify="right")
+        table.add_column("plugged / host" if alone else "/ host", justify="right")
+    sides = (host, *plugged)
     for name, title, shown in _FIGURES:
-        before, after = getattr(host, name), getattr(plugged, name)
-        if (before is None and after is None) or _says_nothing_new(name, host, plugged):
+        if all(getattr(side, name) is None for side in sides) or _says_nothing_new(name, sides):
             continue
-        cells = ["–" if value is None else shown(value) for value in (before, after)]
-        table.add_row(title, *cells, _ratio(name, host, plugged))
+        cells = [_cell(getattr(host, name), shown)]
+        for record in plugged:
+            cells += [_cell(getattr(record, name), shown), _ratio(name, host, record)]
+        table.add_row(title, *cells)
     return table
 
 
-def _says_nothing_new(name: str, host: Record, plugged: Record) -> bool:
+def _cell(value: Any, shown: Callable[[Any], str]) -> str:
+    return "–" if value is None else shown(value)
+
+
+def _says_nothing_new(name: str, sides: Sequence[Record]) -> bool:
     """A row that repeats the one before it: all parameters trainable, no algorithm cheaper than its eager form."""
     same_as = {"trainable_params": "params", "algorithmic_macs": "macs"}.get(name)
-    return same_as is not None and all(getattr(side, name) == getattr(side, same_as) for side in (host, plugged))
+    return same_as is not None and all(getattr(side, name) in (None, getattr(side, same_as)) for side in sides)
 
 
 def _ratio(name: str, host: Record, plugged: Record) -> str:
@@ -78,10 +86,11 @@ def changes_table(changes: Sequence[LayerChange]) -> Table:
     return table
 
 
-def changes_rows(changes: Sequence[LayerChange]) -> list[dict[str, Any]]:
-    """One row a layer for files."""
+def changes_rows(plugged: Sequence[Prepared]) -> list[dict[str, Any]]:
+    """One row a layer and block for files."""
     return [
         {
+            "block": host.block,
             "layer": change.layer,
             "was": change.was,
             "is_now": change.becomes or change.was,
@@ -94,7 +103,8 @@ def changes_rows(changes: Sequence[LayerChange]) -> list[dict[str, Any]]:
             "macs_before": change.macs_before,
             "macs_after": change.macs_after if change.changed else change.macs_before,
         }
-        for change in changes
+        for host in plugged
+        for change in host.changes
     ]
 
 

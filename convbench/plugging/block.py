@@ -17,9 +17,10 @@ import torch
 from torch import nn
 
 from convbench.case import Case
-from convbench.errors import UsageError
-from convbench.plug.change import Shape
+from convbench.errors import OptionError, TargetError, UsageError
+from convbench.plugging.change import Shape
 from convbench.registry import resolve
+from convbench.target.construct import constructed
 from convbench.target.options import INPUT_WIDTHS, OUTPUT_WIDTHS, first_of
 from convbench.target.references import bind_options, kind_of, load_factory
 
@@ -62,13 +63,17 @@ class Block:
     factory: Callable[..., Any]
     options: Mapping[str, Any]
 
-    def in_place_of(self, conv: Conv) -> nn.Module:
-        """A block with the conv's widths and stride. Raises Unfit."""
+    @property
+    def keeps_shape(self) -> bool:
+        """Whether it has neither an output width nor a stride."""
+        parameters = inspect.signature(self.factory).parameters
+        return first_of(OUTPUT_WIDTHS, parameters) is None and "stride" not in parameters
+
+    def in_place_of(self, conv: Conv) -> dict[str, Any]:
+        """The arguments that give it the conv's widths and stride. Raises Unfit."""
         parameters = inspect.signature(self.factory).parameters
         given = dict(self.options)
-        width_in, width_out = first_of(INPUT_WIDTHS, parameters), first_of(OUTPUT_WIDTHS, parameters)
-        if width_in is None:
-            raise Unfit(_NO_WIDTH.format(self.name))
+        width_in, width_out = self._widths(parameters)
         arguments: dict[str, Any] = {width_in: conv.in_channels}
         if width_out is not None:
             arguments[width_out] = conv.out_channels
@@ -79,16 +84,35 @@ class Block:
         elif conv.stride != 1 and "stride" not in given:
             raise Unfit(f"{self.name} keeps the size, and this has stride {conv.stride}")
         arguments |= {name: getattr(conv, name) for name in self._handed_on(parameters, conv)}
-        return self._build({**arguments, **given})
+        return {**arguments, **given}
 
-    def of_width(self, channels: int) -> nn.Module:
-        """A block of ``channels`` in, with its defaults for the rest. Raises Unfit."""
-        parameters = inspect.signature(self.factory).parameters
-        width_in, width_out = first_of(INPUT_WIDTHS, parameters), first_of(OUTPUT_WIDTHS, parameters)
+    def of_width(self, channels: int) -> dict[str, Any]:
+        """The arguments that make it one of ``channels`` in and out, with its defaults for the rest. Raises Unfit."""
+        widths = self._widths(inspect.signature(self.factory).parameters)
+        return {**{name: channels for name in widths if name is not None}, **self.options}
+
+    def build(self, arguments: Mapping[str, Any]) -> nn.Module:
+        """A block with fresh weights. Raises Unfit where its constructor refuses."""
+        try:
+            module = self.factory(**arguments)
+        except Exception as error:  # a constructor may refuse in any way
+            raise Unfit(_first_line(error)) from error
+        if not isinstance(module, nn.Module):
+            raise Unfit(f"{self.name} gave a {type(module).__name__}, not a torch.nn.Module")
+        return module
+
+    def sketch(self, arguments: Mapping[str, Any]) -> nn.Module:
+        """The same without data, in evaluation mode. Raises Unfit."""
+        try:
+            return constructed(self.name, lambda: self.factory(**arguments), 0, on_meta=True).eval()
+        except (OptionError, TargetError) as error:
+            raise Unfit(_first_line(error)) from error
+
+    def _widths(self, parameters: Mapping[str, inspect.Parameter]) -> tuple[str, str | None]:
+        width_in = first_of(INPUT_WIDTHS, parameters)
         if width_in is None:
             raise Unfit(_NO_WIDTH.format(self.name))
-        widths = {name: channels for name in (width_in, width_out) if name is not None}
-        return self._build({**widths, **self.options})
+        return width_in, first_of(OUTPUT_WIDTHS, parameters)
 
     def remark(self, conv: Conv) -> str:
         """What of ``conv`` the block has no say in, in words."""
@@ -115,29 +139,30 @@ class Block:
             and getattr(conv, name) is not None
         ]
 
-    def _build(self, arguments: Mapping[str, Any]) -> nn.Module:
-        try:
-            module = self.factory(**arguments)
-        except Exception as error:  # a constructor may refuse in any way
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unfit(text) from error
-        if not isinstance(module, nn.Module):
-            raise Unfit(f"{self.name} gave a {type(module).__name__}, not a torch.nn.Module")
-        return module
 
+def load_block(reference: str | Callable[..., Any], options: Mapping[str, Any]) -> Block:
+    """The block that ``reference`` names, or that a class or factory makes, with its options checked.
 
-def load_block(reference: str, options: Mapping[str, Any]) -> Block:
-    """The block that ``reference`` names, with its options checked. Raises UsageError."""
+    Raises UsageError.
+    """
+    if not isinstance(reference, str):
+        name = getattr(reference, "__name__", type(reference).__name__)
+        _check(name, reference, name, options)
+        return Block(name, "", reference, dict(options))
     resolved = resolve(reference)
     hosted = resolved.scheme in ("timm", "torchvision")
     factory = None if hosted else load_factory(resolved)
     if factory is None or kind_of(resolved, factory) == "network":
         raise UsageError(f"{resolved.name} is a network: plug takes a block (`convbench list --kind block`)")
+    _check(resolved.name, factory, reference, options)
+    return Block(resolved.name, reference, factory, dict(options))
+
+
+def _check(name: str, factory: Callable[..., Any], target: str, options: Mapping[str, Any]) -> None:
     parameters = inspect.signature(factory).parameters
     empty = inspect.Parameter.empty
     by_the_conv = {name: 1 for name in _HANDED_ON if name in parameters and parameters[name].default is empty}
-    bind_options(resolved.name, factory, "block", Case(reference, options=tuple({**by_the_conv, **options}.items())))
-    return Block(resolved.name, reference, factory, dict(options))
+    bind_options(name, factory, "block", Case(target, options=tuple({**by_the_conv, **options}.items())))
 
 
 def output_shapes(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
@@ -148,8 +173,7 @@ def output_shapes(module: nn.Module, shapes: Sequence[Shape]) -> list[Shape]:
             with torch.no_grad():
                 output = module(torch.empty(shape, device="meta"))
         except Exception as error:  # the block's own code runs here
-            text = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise Unfit(f"it does not take {_by(shape)}: {text}") from error
+            raise Unfit(f"it does not take {_by(shape)}: {_first_line(error)}") from error
         if not isinstance(output, torch.Tensor):
             raise Unfit(f"it gives a {type(output).__name__}, not a tensor")
         found.append(tuple(output.shape))
@@ -166,6 +190,10 @@ def require_shapes(name: str, found: Sequence[Shape], expected: Sequence[Shape |
 def _is_plain(parameter: inspect.Parameter) -> bool:
     """Whether it takes one number or flag: a list, or None for the block's own choice, is something else."""
     return parameter.default is inspect.Parameter.empty or isinstance(parameter.default, int)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
 def _by(shape: Shape) -> str:

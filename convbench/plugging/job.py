@@ -12,16 +12,22 @@ from types import ModuleType
 from typing import Any
 
 import cloudpickle
+import torch
+from torch import nn
 
 from convbench.case import Case
+from convbench.errors import UsageError
 from convbench.execution.device import require_device
 from convbench.execution.guard import seeded
+from convbench.execution.tensors import registered_tensors
 from convbench.inputs import read_inputs
 from convbench.notation import format_options
-from convbench.plug.block import Block, load_block
-from convbench.plug.change import Plugged, Prepared
-from convbench.plug.insert import insert_after
-from convbench.plug.replace import replace_convs
+from convbench.plugging.block import Block, load_block
+from convbench.plugging.change import Plugged, Prepared
+from convbench.plugging.code import code_of
+from convbench.plugging.insert import insert_after
+from convbench.plugging.replace import replace_convs
+from convbench.plugging.trace import params_of
 from convbench.registry import resolve
 from convbench.target.arguments import written
 from convbench.target.blueprint import Blueprint, blueprint
@@ -33,16 +39,39 @@ from convbench.workers.worker import Send
 def run(request: Mapping[str, Any], _send: Send) -> Any:
     """The worker's job: the host of ``case`` with ``block`` of ``options`` in it, saved in ``folder``.
 
-    where, after: see `plug_into`. Gives a `Prepared`, encoded. Raises UsageError.
+    where, after: see `plug_into`. code, weights: whether these are wanted too. Gives a `Prepared`, encoded.
+    Raises UsageError.
     """
-    case = Case.from_json(request["case"])
+    case, folder = Case.from_json(request["case"]), Path(request["folder"])
+    folder.mkdir(exist_ok=True)
     block = load_block(request["block"], request["options"])
     design = blueprint(case)
     plugged = plug_into(case, block, request["where"], request["after"])
     with _taken_along(case.target, block.reference):
-        packed = pack_instance(plugged.module, _plugged_case(case, design), Path(request["folder"]))
+        packed = pack_instance(plugged.module, _plugged_case(case, design), folder)
     options = json.loads(format_options({**design.options, "plugged": {block.name: dict(block.options)}}))
-    return encode(Prepared(design.name, design.kind, options, block.name, packed.to_json(), plugged.changes))
+    return encode(
+        Prepared(
+            design.name,
+            design.kind,
+            options,
+            block.name,
+            packed.to_json(),
+            plugged.changes,
+            plugged.keeps_shape,
+            params_of(plugged.module),
+            code_of(case, block.reference, plugged.changes) if request.get("code") else None,
+            _save_weights(plugged.module, folder) if request.get("weights") else None,
+        )
+    )
+
+
+def _save_weights(module: nn.Module, folder: Path) -> str:
+    if any(tensor.is_meta for tensor in registered_tensors(module)):
+        raise UsageError("--save: on the meta device there are no weights; write plugged.py, or take --device cpu")
+    path = folder / "weights.pt"
+    torch.save(module.state_dict(), path)
+    return str(path)
 
 
 def plug_into(case: Case, block: Block, where: str, after: Sequence[str]) -> Plugged:

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from convbench.lazy import lazily
 
 if TYPE_CHECKING:
-    from convbench.plug.block import Block, load_block
-    from convbench.plug.change import LayerChange, Plugged
-    from convbench.plug.insert import insert_after
-    from convbench.plug.replace import replace_convs
+    from convbench.plugging.block import Block, load_block
+    from convbench.plugging.change import LayerChange, Plugged
+    from convbench.plugging.insert import insert_after
+    from convbench.plugging.replace import replace_convs
 
 __all__ = ["Block", "LayerChange", "Plugged", "insert_after", "load_block", "replace_convs"]
 

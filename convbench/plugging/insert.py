@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from convbench.errors import UnknownNameError, UsageError, nearest
-from convbench.plug.block import Block, Unfit, output_shapes, require_shapes
-from convbench.plug.change import LayerChange, Plugged, Shape
-from convbench.plug.trace import Calls, macs_of, params_of, record_calls, require_runs
+from convbench.errors import TargetError, UnknownNameError, UsageError, nearest
+from convbench.plugging.attach import come_after
+from convbench.plugging.block import Block, Unfit, output_shapes, require_shapes
+from convbench.plugging.change import LayerChange, Plugged, Shape
+from convbench.plugging.trace import Calls, failure_of, macs_of, params_of, record_calls
 from convbench.target.arguments import Arguments
 
 _CHILD = "plugged"
@@ -19,16 +20,25 @@ _CHILD = "plugged"
 def insert_after(host: nn.Module, call: Arguments, block: Block, stages: Sequence[str]) -> Plugged:
     """Run ``block`` on what each stage gives; ``host`` itself is changed.
 
-    call: the arguments of one. stages: names of submodules that give feature maps N,C,H,W. A plain Sequential gets
-    the block as its last member, ``plugged``, and keeps its keys; any other stage is wrapped.
+    call: the arguments of one. stages: names of submodules that give feature maps N,C,H,W. A stage stays the same
+    object with the same keys, and holds the block as ``plugged``.
     Raises UsageError for a stage that is unknown, not called or no feature map, and for a block that changes the
     shape; TargetError where the host does not run.
     """
     modules = {name: _stage(host, name) for name in dict.fromkeys(stages)}
-    calls = record_calls(host, call, modules.values())
-    changes = [_insert(host, name, stage, calls[stage], block) for name, stage in modules.items()]
-    require_runs(host, call, block.name)
-    return Plugged(host, tuple(changes))
+    calls = record_calls(host, call, modules)
+    changes, added = [], []
+    for name, stage in modules.items():
+        child = _free_name(stage)
+        changes.append(_insert(name, stage, calls[name], block, child))
+        added.append((f"{name}.{child}", 0 if calls[name].in_training_alone else len(calls[name].inputs)))
+    error = failure_of(host, call, added)
+    if error is not None:
+        raise TargetError(
+            f"the host does not run with {block.name} in it ({type(error).__name__}: {error}): it uses more of its "
+            "stages than their outputs; choose others, or replace convs by --where"
+        ) from error
+    return Plugged(host, tuple(changes), block.keeps_shape)
 
 
 def _stage(host: nn.Module, name: str) -> nn.Module:
@@ -41,29 +51,39 @@ def _stage(host: nn.Module, name: str) -> nn.Module:
     return host.get_submodule(name)
 
 
-def _insert(host: nn.Module, name: str, stage: nn.Module, calls: Calls, block: Block) -> LayerChange:
+def _free_name(stage: nn.Module) -> str:
+    """A stage may hold a block already."""
+    names = (_CHILD, *(f"{_CHILD}_{number}" for number in range(2, len(stage._modules) + 3)))
+    return next(name for name in names if not hasattr(stage, name))
+
+
+def _insert(name: str, stage: nn.Module, calls: Calls, block: Block, child: str) -> LayerChange:
     maps = _feature_maps(name, stage, calls)
     channels = maps[0][1]
+    like = next(stage.parameters(), torch.empty(0))
     try:
-        with torch.device("meta"):
-            sketch = block.of_width(channels).eval()
+        arguments = block.of_width(channels)
+        sketch = block.sketch(arguments)
         require_shapes(block.name, output_shapes(sketch, maps), maps)
-        fresh = block.of_width(channels)
+        fresh = sketch if like.is_meta else block.build(arguments)
     except Unfit as error:
         raise UsageError(f"{block.name} cannot go in after {name}: {error}") from error
-    like = next(stage.parameters(), torch.empty(0))
-    fresh = fresh.to(like.device, like.dtype).train(stage.training)
-    _append(host, name, stage, fresh)
-    return LayerChange(
+    change = LayerChange(
         name,
         f"{type(stage).__name__}, {channels} channels out",
         becomes=f"the same, then {block.name}",
+        remark="called in training alone" if calls.in_training_alone else "",
+        how="after",
+        arguments=arguments,
+        width=channels,
         shapes=tuple(maps),
         params_before=0,
         params_after=params_of(fresh),
         macs_before=0,
-        macs_after=macs_of(fresh, maps),
+        macs_after=macs_of(sketch, maps),
     )
+    come_after(stage, fresh.to(like.device, like.dtype).train(stage.training), child)
+    return change
 
 
 def _feature_maps(name: str, stage: nn.Module, calls: Calls) -> Sequence[Shape]:
@@ -77,11 +97,3 @@ def _feature_maps(name: str, stage: nn.Module, calls: Calls) -> Sequence[Shape]:
         shown = ", ".join("no tensor" if shape is None else "×".join(map(str, shape)) for shape in calls.outputs)
         raise UsageError(f"{name} gives {shown}: a block goes in after a feature map N×C×H×W")
     return maps
-
-
-def _append(host: nn.Module, name: str, stage: nn.Module, block: nn.Module) -> None:
-    if type(stage) is nn.Sequential:
-        stage.add_module(_CHILD, block)
-        return
-    parent, _, leaf = name.rpartition(".")
-    setattr(host.get_submodule(parent), leaf, nn.Sequential(stage, block))
