@@ -80,15 +80,13 @@ def print_heading(name: str, rest: str) -> None:
 
 
 def print_table(table: Table) -> None:
-    """Print a table as wide as it needs: rich would fold cells at the terminal's width or, piped, at 80 columns."""
-    wide = _console()(soft_wrap=False, width=max(out().width, needed_width(table)))
-    wide.print(table, crop=False)
-
-
-def needed_width(renderable: RenderableType) -> int:
-    """Columns that ``renderable`` takes when nothing is folded."""
-    from rich.measure import Measurement
+    """Print a table: within a terminal's width, and as wide as it needs where there is none."""
+    from convbench.cli.fitting import Trimmed, fitted
 
     console = out()
-    options = console.options.update(max_width=10_000, width=10_000)
-    return Measurement.get(console, options, renderable).maximum
+    parts = fitted(table, console.width) if console.is_terminal else [table]
+    for index, part in enumerate(parts):
+        if index:
+            console.print()
+        wide = _console()(soft_wrap=False, width=10_000)
+        wide.print(Trimmed(part), crop=False, no_wrap=True, end="")
