@@ -36,8 +36,8 @@ class Trimmed:
 def fitted(table: Table, width: int) -> list[Table]:
     """``table`` as tables that are at most ``width`` columns of the terminal wide.
 
-    The widest column of text is folded where that leaves enough of it to read. Else the columns are dealt out to several
-    tables, each of which begins with the first column again.
+    The widest column of text is folded where that leaves enough of it to read. Else the columns are dealt out to
+    several tables, each of which begins with the first column again.
     """
     widths = [needed_width(column) for column in table.columns]
     if _total(widths) <= width:
