@@ -79,6 +79,9 @@ class _After:
 
     status: str = column("ok", title="Status", convention="ok, oom, timeout, error or interrupted")
     error: str | None = column(None, title="Error", convention="why the status is not ok")
+    notes: str | None = column(
+        None, title="Notes", convention="what a reader of the figures must know; several are joined by ;"
+    )
     schema_version: int = column(
         SCHEMA_VERSION, title="Schema", convention="version of the record's columns", role="origin"
     )
@@ -117,6 +120,7 @@ if TYPE_CHECKING:
 
         status: str = "ok"
         error: str | None = None
+        notes: str | None = None
         created_at: str | None = None
 
         def __init__(self, target: str, **columns: Any) -> None: ...
@@ -204,6 +208,7 @@ def record_of(outcome: Outcome) -> Record:
         if result is not None:
             kind: Any = type(result)
             values |= {name: place.read(result) for name, place in columns_of(kind).items()}
+    values["notes"] = "; ".join(outcome.remarks) or None
     if outcome.problem is not None:
         values["status"], values["error"] = outcome.problem
     return Record(**values)

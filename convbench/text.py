@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
+from collections.abc import Iterable
 
 
 def visible(text: str) -> str:
@@ -22,3 +24,11 @@ def _shown(character: str) -> str:
     if character.isprintable() or character == "\n" or unicodedata.category(character) == "Zs":
         return character
     return character.encode("unicode_escape").decode("ascii")
+
+
+def once_a_kind(messages: Iterable[str]) -> list[str]:
+    """Messages in order, those that differ in their numbers alone as the first of them and how many there are."""
+    kinds: dict[str, list[str]] = {}
+    for message in messages:
+        kinds.setdefault(re.sub(r"\d[\d.,]*", "#", message), []).append(message)
+    return [found[0] if len(set(found)) == 1 else f"{found[0]} (×{len(found)})" for found in kinds.values()]

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import note, out, print_table
+from convbench.cli.console import print_footnote, print_line, print_table
 from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
 from convbench.errors import UnknownNameError, nearest
@@ -55,10 +55,10 @@ def compare(
     from convbench.records import record_of
 
     records = [record_of(outcome) for outcome in measured.outcomes]
-    out().print(conditions(records[0]))
+    print_line(conditions(records[0]))
     print_table(compare_table(records))
     if "latency" in measures:
-        note(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
+        print_footnote(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
         _tell_noise_floor(flags, records[0].device_name)
     tell_problems(measured.outcomes)
     raise typer.Exit(measured.exit_code or saved)
@@ -69,9 +69,11 @@ def _tell_noise_floor(flags: CaseFlags, device_name: str | None) -> None:
 
     found = load_calibration(flags.device, flags.threads, device_name)
     if found is None or found.noise_floor is None:
-        note("how small a difference this machine can show is not known: convbench calibrate")
+        print_footnote("how small a difference this machine can show is not known: convbench calibrate")
     else:
-        note(f"calibrated {found.created_at}: differences under {found.noise_floor:.1%} cannot be told apart here")
+        print_footnote(
+            f"calibrated {found.created_at}: differences under {found.noise_floor:.1%} cannot be told apart here"
+        )
 
 
 def _baseline_index(names: Sequence[str], baseline: str | None) -> int:

@@ -12,6 +12,7 @@ from convbench.text import visible
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
+    from rich.text import Text
 
 
 @dataclass(slots=True)
@@ -43,7 +44,6 @@ def _console() -> Callable[..., Console]:
     """A console for which a string is the text that it holds: no markup, no emoji's name, no control character."""
     from rich.console import Console, ConsoleOptions
     from rich.segment import Segment
-    from rich.text import Text
 
     class TextConsole(Console):
         def render_str(self, text: str, **options: Any) -> Text:
@@ -76,7 +76,25 @@ def print_heading(name: str, rest: str) -> None:
     """Print what a table is about, the name in bold."""
     from rich.text import Text
 
-    out().print(Text.assemble((name, "bold"), " ", rest))
+    _say(Text.assemble((name, "bold"), " ", rest))
+
+
+def print_line(text: str) -> None:
+    """Print a line of text; a terminal's end breaks it between words."""
+    from rich.text import Text
+
+    _say(Text(text))
+
+
+def print_footnote(text: str) -> None:
+    """Print what a reader of the table above must know."""
+    from rich.text import Text
+
+    _say(Text(text, style="dim"))
+
+
+def _say(text: Text) -> None:
+    out().print(text, soft_wrap=not out().is_terminal)
 
 
 def print_table(table: Table) -> None:

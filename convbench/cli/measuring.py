@@ -5,17 +5,19 @@ from __future__ import annotations
 import math
 import shlex
 import sys
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.cli.console import err, note, verbosity, warn
+from convbench.cli.console import err, note, print_footnote, verbosity, warn
 from convbench.cli.options import TimingFlags
 from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 from convbench.reading import shown
+from convbench.text import once_a_kind
 
 if TYPE_CHECKING:
     from convbench.case import Case
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from convbench.measures.outcome import Outcome
     from convbench.measures.table import Plan
 
-_TITLES = {"erf": "ERF"}
+_QUIET_S = 5.0
+"""Between two lines of progress where there is no terminal."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +79,8 @@ def make_plan(measures: tuple[str, ...], timing: TimingFlags, *, strict: bool = 
     latency = latency_settings(timing)
     if "latency" in measures:
         settings["latency"] = latency
+        if latency.metric == "instructions":
+            note("instructions are counted under valgrind, which takes some minutes a target")
     return Plan(measures, settings, DEFAULT_TIMEOUT_S if timing.timeout is None else timing.timeout)
 
 
@@ -100,36 +105,48 @@ def latency_settings(flags: TimingFlags) -> LatencySettings:
 
 @contextmanager
 def progress() -> Iterator[Callable[[str], None]]:
-    """A function that shows what is being done: a live line in a terminal, nothing when piped or quiet."""
-    if verbosity.quiet or not err().is_terminal:
-        yield (note if verbosity.verbose and not verbosity.quiet else lambda _: None)
-        return
-    from rich.text import Text
+    """A function that shows what is being done: a live line in a terminal, elsewhere a line every few seconds."""
+    if verbosity.quiet:
+        yield lambda _: None
+    elif not err().is_terminal:
+        yield note if verbosity.verbose else _now_and_then()
+    else:
+        from rich.text import Text
 
-    with err().status("starting") as status:
-        yield lambda message: status.update(Text(message))
+        with err().status("starting", refresh_per_second=4) as status:
+            yield lambda message: status.update(Text(message, no_wrap=True, overflow="ellipsis"))
+
+
+def _now_and_then() -> Callable[[str], None]:
+    """A function that notes a line if the last one, or the beginning, is long enough ago."""
+    last = time.monotonic()
+
+    def tell(message: str) -> None:
+        nonlocal last
+        if time.monotonic() - last >= _QUIET_S:
+            last = time.monotonic()
+            note(message)
+
+    return tell
 
 
 def tell_problems(outcomes: Sequence[Outcome]) -> None:
-    """Say on stderr what the reader must know before trusting the table."""
+    """Print below a table what its reader must know, a line a kind; why a case failed goes to stderr as well."""
+    said: dict[str, list[str]] = {}
     for outcome in outcomes:
         if outcome.problem is not None:
             status, reason = outcome.problem
             warn(f"{outcome.name}: {status}: {reason}")
-        for message in _notes(outcome):
-            note(f"{outcome.name}: {message}")
+        for message in outcome.remarks:
+            said.setdefault(message, []).append(outcome.name)
+    names = [outcome.name for outcome in outcomes]
+    for line in once_a_kind(_spoken(message, owners, names) for message, owners in said.items()):
+        print_footnote(line)
 
 
-def _notes(outcome: Outcome) -> list[str]:
-    results, found = outcome.results, list(outcome.notes)
-    for name, field in (("erf", "warnings"), ("latency", "notes"), ("memory", "notes")):
-        found += [f"{_TITLES.get(name, name)}: {message}" for message in getattr(results.get(name), field, ())]
-    if outcome.ratio is not None and outcome.ratio.verdict_reason is not None:
-        found.append(f"latency: {outcome.ratio.verdict_reason}")
-    cost = results.get("cost")
-    if cost is not None and cost.method == "real":
-        found.append(f"cost: counted on a real run: {cost.reason}")
-    return found
+def _spoken(message: str, owners: Sequence[str], names: Sequence[str]) -> str:
+    """A remark and whose it is, where that is not everyone's."""
+    return message if len(owners) == len(names) else f"{', '.join(owners)}: {message}"
 
 
 def save(

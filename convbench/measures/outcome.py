@@ -10,10 +10,13 @@ from convbench.case import Case
 from convbench.errors import ConvbenchError, NotDefinedError, UsageError
 from convbench.registry import Kind
 from convbench.source import Source
+from convbench.text import once_a_kind
 from convbench.workers.pool import Failure
 
 if TYPE_CHECKING:
     from convbench.measures.latency.result import Latency, Ratio
+
+_TITLES = {"erf": "ERF"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +65,20 @@ class Outcome:
     def name(self) -> str:
         """The name that tables print."""
         return self.identity.name if self.identity is not None else self.case.target
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the figures must know, said once a kind: what stood in for what, doubts, what is missing."""
+        found = list(self.notes)
+        for name, attribute in (("erf", "warnings"), ("latency", "notes"), ("memory", "notes")):
+            said = getattr(self.results.get(name), attribute, ())
+            found += [f"{_TITLES.get(name, name)}: {message}" for message in said]
+        if self.ratio is not None and self.ratio.withheld is not None:
+            found.append(f"latency: {self.ratio.withheld}")
+        cost = self.results.get("cost")
+        if cost is not None and cost.method == "real":
+            found.append(f"cost: counted on a real run: {cost.reason}")
+        return once_a_kind(found)
 
     def fail(self, measure: str, error: ConvbenchError) -> None:
         """Take over why a measure was not taken; the first reason is the outcome's problem."""

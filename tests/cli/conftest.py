@@ -35,6 +35,7 @@ def cli(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.
     from convbench.cli.main import app
 
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("convbench.cli.measuring._QUIET_S", float("inf"))  # how slow a machine is changes no output
 
     def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["convbench", *arguments])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +52,8 @@ class Session:
     _names: list[str] = field(default_factory=list)
     _packed: list[Packed] = field(default_factory=list)
     _look: ProcessTiming | None = None
+    _since: float = 0.0
+    _took_s: list[float] = field(default_factory=list)
     _taken: list[ProcessTiming] = field(default_factory=list)
     _eager_only: dict[int, str] = field(default_factory=dict)
 
@@ -67,7 +69,9 @@ class Session:
             self.pool.wait_ready()
             number = 0
             while number < self.replicates or self._has_time_for_another(number):
+                self._since = time.monotonic()
                 self._replicate(number)
+                self._took_s.append(time.monotonic() - self._since)
                 number += 1
         except KeyboardInterrupt:
             self.gathered.interrupted = True
@@ -188,7 +192,15 @@ class Session:
         failure = Failure.of(error)
         self.gathered.failures[index] = TargetTiming(failure.status, failure.reason, failure.kind)
 
+    def _left_s(self, number: int) -> float:
+        """About how much longer: by the processes that are done, before that by the budget."""
+        each = max(self._took_s, default=self.budget_s * len(self.cases) / self.replicates)
+        return max(0.0, each - (time.monotonic() - self._since)) + each * max(0, self.replicates - number - 1)
+
     def _progress(self, message: Mapping[str, Any], number: int) -> Progress:
+        return replace(self._state(message, number), left_s=self._left_s(number))
+
+    def _state(self, message: Mapping[str, Any], number: int) -> Progress:
         where = (number + 1, max(number + 1, self.replicates))
         if "phase" in message:
             index = message["target"]

@@ -89,6 +89,7 @@ class LatencySettings:
 class Progress:
     """Where a measurement is. process: from 1 to processes. phase: what is being done, target: to which case.
 
+    left_s: about how much longer it takes.
     median_ms: of the case just looked at, with its interval in this process; ratio: likewise, to the baseline.
     """
 
@@ -99,9 +100,11 @@ class Progress:
     rounds: int = 0
     median_ms: tuple[float, float, float] | None = None
     ratio: tuple[float, float, float] | None = None
+    left_s: float | None = None
 
     def __str__(self) -> str:
-        text = f"process {self.process}/{self.processes}: {self.phase}"
+        left = "" if self.left_s is None else f", about {self.left_s:.0f} s left"
+        text = f"process {self.process}/{self.processes}{left}: {self.phase}"
         if self.target is not None:
             text += f" {self.target}"
         if self.rounds:

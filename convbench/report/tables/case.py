@@ -10,7 +10,7 @@ from rich.table import Table
 
 from convbench.column import columns_of
 from convbench.records import DESCRIPTIONS, Record
-from convbench.report.columns import SUMMARY, figure, written
+from convbench.report.columns import SUMMARY, figure, mark, written
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 if TYPE_CHECKING:
@@ -132,14 +132,13 @@ def _cost_lines(cost: Cost, *, training: bool) -> list[Line]:
 def _latency_lines(latency: Latency) -> list[Line]:
     if latency.instructions is not None:
         return [("instructions", f"{latency.instructions:,}", "executed by one call, counted by valgrind")]
-    about = "" if latency.noise == "quiet" else "~"
     interval = _interval(latency.low_ms, latency.high_ms)
     processes = f"{latency.processes} process" + ("es" if latency.processes != 1 else "")
     sampled = f"median of {latency.samples:,} samples in {processes}, {latency.noise}"
     if latency.allocator is not None:
         sampled += f"; {_ALLOCATORS.get(latency.allocator, latency.allocator)}"
     lines = [
-        ("latency", f"{about}{milliseconds(latency.median_ms)}", f"{interval}; {sampled}"),
+        ("latency", f"{mark(latency.noise)}{milliseconds(latency.median_ms)}", f"{interval}; {sampled}"),
         ("latency p10 – p90", f"{milliseconds(latency.p10_ms)} – {milliseconds(latency.p90_ms)}", "of single samples"),
         ("first call", milliseconds(latency.first_ms), "in a fresh process"),
         ("throughput", f"{count(latency.throughput_per_s)}/s", "batch size over median latency"),
