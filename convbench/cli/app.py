@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from convbench.cli.command import Commands
 from convbench.cli.console import fail, verbosity
 from convbench.errors import ConvbenchError, UsageError, nearest
 from convbench.version import __version__
@@ -89,7 +90,7 @@ def _is_flag(name: str) -> bool:
     return name.startswith("--")
 
 
-app = typer.Typer(
+app = Commands(
     name="convbench",
     cls=Group,
     no_args_is_help=True,
@@ -116,4 +117,4 @@ def _globals(
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
 ) -> None:
-    verbosity.quiet, verbosity.verbose, verbosity.debug = quiet, verbose, debug
+    verbosity.quiet, verbosity.verbose, verbosity.debug, verbosity.data = quiet, verbose, debug, False

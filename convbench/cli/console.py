@@ -17,20 +17,25 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Verbosity:
-    """How much is said on stderr, and whether errors show their traceback."""
+    """How much is said on stderr, whether errors show their traceback, and whether stdout is kept for data."""
 
     quiet: bool = False
     verbose: bool = False
     debug: bool = False
+    data: bool = False
 
 
 verbosity = Verbosity()
 
 
-@cache
 def out() -> Console:
-    """The console of stdout, for data."""
-    return _console()()
+    """The console of stdout; a silent one where stdout is kept for data."""
+    return _stdout(silent=verbosity.data)
+
+
+@cache
+def _stdout(*, silent: bool) -> Console:
+    return _console()(quiet=silent)
 
 
 @cache
@@ -106,5 +111,5 @@ def print_table(table: Table) -> None:
     for index, part in enumerate(parts):
         if index:
             console.print()
-        wide = _console()(soft_wrap=False, width=10_000)
+        wide = _console()(soft_wrap=False, width=10_000, quiet=verbosity.data)
         wide.print(Trimmed(part), crop=False, no_wrap=True, end="")

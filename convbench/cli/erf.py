@@ -11,6 +11,7 @@ import typer
 
 from convbench.cli.app import app
 from convbench.cli.asking import Ask, Target, asking, looked_over, surroundings
+from convbench.cli.command import Commands
 from convbench.cli.console import fail, note, print_table, warn
 from convbench.cli.measuring import command, start
 from convbench.cli.options import (
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from convbench.case import Case
     from convbench.report.plots.erf_plot import LabelledErf
 
-erf_app = typer.Typer(
+erf_app = Commands(
     no_args_is_help=True,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},

@@ -122,7 +122,12 @@ Measures = Annotated[
 ]
 Outputs = Annotated[
     list[Path] | None,
-    typer.Option("-o", "--output", metavar="FILE", help="Also write a file; the suffix picks the format; repeatable."),
+    typer.Option(
+        "-o",
+        "--output",
+        metavar="FILE",
+        help="Also write a file; the suffix picks the format, - is stdout as JSON; repeatable.",
+    ),
 ]
 Processes = Annotated[
     int | None, typer.Option("--processes", help="Measuring processes.  [default: 3; compare: 5]", show_default=False)

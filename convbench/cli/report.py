@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from convbench.cli.app import app
-from convbench.cli.console import note, warn
+from convbench.cli.console import note, print_footnote, print_line, print_table, warn
 from convbench.cli.measuring import command
 from convbench.cli.saving import save_contents, save_report
 from convbench.errors import OutputError, UnknownNameError, UsageError, nearest
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 _EXAMPLES = """\b
 Examples:
+  convbench report zoo.json
   convbench report zoo.json -o zoo.html
   convbench report laptop.json server.json fields.npz -o page.html -o all.csv
   convbench report compare.csv -o table.tex --columns target,params,macs,latency_ms
@@ -50,11 +51,11 @@ def report(
     columns: Annotated[
         str | None,
         typer.Option(
-            "--columns", metavar="NAMES", help="Columns of Markdown and LaTeX, with commas.", show_default=False
+            "--columns", metavar="NAMES", help="Columns of Markdown and LaTeX, with commas, or all.", show_default=False
         ),
     ] = None,
 ) -> None:
-    """Render saved records again; nothing is measured.
+    """Print saved records, or render them again; nothing is measured.
 
     Records of different machines are joined and kept apart: no plot, front or ratio mixes their times. A CSV file does
     not say where it was measured, so each one counts as a machine of its own. Damaged lines of a store are told, the
@@ -62,8 +63,7 @@ def report(
     """
     from convbench.report.io.load import join, load
 
-    if not output and plots is None:
-        raise UsageError("say what to write: -o page.html, or --plots FOLDER")
+    prints = not output and plots is None
     output = check_outputs(output or ())
     if plots is not None:
         plots = _made(plots)
@@ -80,16 +80,34 @@ def report(
         title=title,
         columns=_columns(columns),
     )
+    if prints:
+        _print(joined)
     saved = save_report(output, joined, as_data=True)
     if plots is not None:
         saved |= _write_plots(plots, joined)
     raise typer.Exit(3 if damage else saved)
 
 
+def _print(report: Report) -> None:
+    """The records as ``sweep`` prints them, and what their reader must know."""
+    from convbench.report.io.printed import footnotes
+    from convbench.report.tables.sweep import common_conditions, sweep_table
+
+    if not report.records:
+        raise UsageError("these files hold no records to print: say what to write, -o page.html or --plots FOLDER")
+    print_line(common_conditions(report.records))
+    print_table(sweep_table(report.records))
+    for line in footnotes(report):
+        print_footnote(line)
+
+
 def _columns(text: str | None) -> tuple[str, ...]:
     from convbench.records import COLUMNS
+    from convbench.report.io.printed import EVERY
 
     names = tuple(name.strip() for name in (text or "").split(",") if name.strip())
+    if names == EVERY:
+        return names
     for name in names:
         if name not in COLUMNS:
             raise UnknownNameError(f"--columns: no column is named {name!r}.{nearest(name, COLUMNS)}")

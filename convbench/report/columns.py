@@ -49,6 +49,14 @@ def figure(name: str, record: Record) -> str:
     return f"{mark(record.latency_noise) if name in ('latency_ms', 'ratio') else ''}{text}"
 
 
+def interval_text(name: str, record: Record) -> str:
+    """``[low, high]`` of a time, where it is known; ratios carry theirs already."""
+    if name not in ("latency_ms", "device_latency_ms"):
+        return ""
+    low, high = (getattr(record, name.replace("_ms", f"_{end}_ms")) for end in ("low", "high"))
+    return "" if low is None or high is None else f"[{milliseconds(low)}, {milliseconds(high)}]"
+
+
 def interval(low: float | None, high: float | None) -> str:
     """The bounds of a ratio; where they are withheld, that its spread is not known."""
     return "[spread not known]" if low is None or high is None else f"[{low:.3f}, {high:.3f}]"

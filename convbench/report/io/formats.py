@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from collections.abc import Iterable, Mapping
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -54,6 +55,8 @@ TABLES = tuple(suffix for suffix, row in FORMATS.items() if row.writer and not r
 FIELDS = (*TABLES, *(suffix for suffix, row in FORMATS.items() if row.of_fields))
 """The suffixes that receptive fields can be written to."""
 PICTURES = (".png", ".svg", ".pdf")
+_TEXTS = (".csv", ".json", ".md", ".tex", ".html", ".svg")
+"""What can be printed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,13 @@ def check_outputs(paths: Iterable[Path], suffixes: Iterable[str] = TABLES) -> li
     To be called before anything is measured. Raises OutputError, and MissingExtraError where a format's package is
     not installed.
     """
-    checked = [absolute(path) for path in paths]
     accepted = tuple(suffixes)
+    checked = [_named(path, accepted) if is_stdout(path) else absolute(path) for path in paths]
+    if sum(map(is_stdout, checked)) > 1:
+        raise OutputError("stdout holds one file: give one -o - (JSON) or one -o -.csv, and files for the others")
     for path in checked:
+        if is_stdout(path):
+            continue
         if path.suffix.lower() not in accepted and not path.is_dir():
             hint = nearest(path.suffix, accepted)
             raise OutputError(
@@ -82,6 +89,21 @@ def check_outputs(paths: Iterable[Path], suffixes: Iterable[str] = TABLES) -> li
         check_writable(path)
         require_package(path, "writing")
     return checked
+
+
+def is_stdout(path: Path) -> bool:
+    """Whether ``path`` says to print: ``-`` is JSON, ``-.csv`` and its like another format."""
+    return str(path) == "-" or (path.name.startswith("-.") and path.name == str(path))
+
+
+def _named(path: Path, accepted: Sequence[str]) -> Path:
+    """Stdout with the suffix of its format. Raises OutputError for one that is no text."""
+    named = path if path.suffix else Path("-.json")
+    texts = [suffix for suffix in accepted if suffix in _TEXTS]
+    if named.suffix.lower() not in texts:
+        can = f"Accepted: {', '.join(f'-{suffix}' for suffix in texts)}" if texts else "Name a file"
+        raise OutputError(f"-o {path}: {named.suffix} cannot be printed. {can}")
+    return named
 
 
 def write_outputs(paths: Iterable[Path], report: Report) -> list[Written]:
@@ -105,6 +127,9 @@ def write(path: Path, report: Report) -> list[Path]:
 def _write_one(path: Path, report: Report) -> Written:
     written: list[Path] = []
     try:
+        if is_stdout(path):
+            sys.stdout.write("\n".join(map(str, _contents(path, report).values())))
+            return Written(path, ())
         for place, content in _contents(path, report).items():
             write_atomically(place, content)
             written.append(place)

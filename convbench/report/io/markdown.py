@@ -1,14 +1,11 @@
-"""GitHub-flavoured Markdown: one table of the filled columns, then one a break-down."""
+"""GitHub-flavoured Markdown: one table of the chosen columns, what its reader must know, then one a break-down."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
-from convbench.report.columns import filled_columns
-from convbench.report.io.cells import tables_of, text
 from convbench.report.io.document import Report
+from convbench.report.io.printed import Printed, footnotes, printed
 from convbench.text import one_line
 
 # What starts markup: an underscore does so beside a space or punctuation only, an ampersand in an entity only.
@@ -18,19 +15,21 @@ _ENTITY = re.compile(r"&(?=#?\w+;)")
 
 def to_markdown(report: Report) -> dict[str, str]:
     """The report as one document."""
-    columns = list(report.columns) or filled_columns(report.records)
-    first, *rest = tables_of(report, columns)
-    parts = [table(first.columns, first.rows)]
-    parts += [f"## {escape(item.name)}\n\n{table(item.columns, item.rows)}" for item in rest]
+    first, *rest = printed(report)
+    parts = [table(first)]
+    notes = [f"- {escape(note)}\n" for note in footnotes(report)]
+    parts += ["".join(notes)] if notes else []
+    parts += [f"## {escape(item.name)}\n\n{table(item)}" for item in rest]
     if report.command:
         parts.append(f"Made by {code(report.command)}.\n")
     return {"": "\n".join(parts)}
 
 
-def table(columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> str:
+def table(content: Printed) -> str:
     """Rows as a table."""
-    lines = ["| " + " | ".join(map(escape, columns)) + " |", "|" + " --- |" * len(columns)]
-    lines += ["| " + " | ".join(escape(text(row.get(name))) for name in columns) + " |" for row in rows]
+    rules = [" ---: " if figures else " --- " for figures in content.figures]
+    lines = ["| " + " | ".join(map(escape, content.headings)) + " |", "|" + "|".join(rules) + "|"]
+    lines += ["| " + " | ".join(map(escape, row)) + " |" for row in content.rows]
     return "\n".join(lines) + "\n"
 
 
