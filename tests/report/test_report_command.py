@@ -78,9 +78,9 @@ def test_columns_of_documents_are_chosen(folder: Path) -> None:
     done = run(folder, "b.csv", "-o", "table.md", "-o", "table.tex", "--columns", "target, macs")
     assert done.returncode == 0
     assert (folder / "table.md").read_text().splitlines()[:3] == [
-        "| target | macs |",
-        "| --- | --- |",
-        "| MRFA | 2508800 |",
+        "| Target | MACs |",
+        "| --- | ---: |",
+        "| MRFA | 2.509 M |",
     ]
     assert "Target & MACs \\\\" in (folder / "table.tex").read_text()
 
