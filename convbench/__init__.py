@@ -12,20 +12,32 @@ from convbench.registry import register
 from convbench.version import __version__
 
 if TYPE_CHECKING:
-    from convbench.api import compare, erf, profile
+    from convbench.api import compare, erf, plot_erf, profile
     from convbench.plugging.host import plug
     from convbench.sweeping import sweep
     from convbench.target.blueprint import build
     from convbench.target.transforms import fuse, refocus
 
-__all__ = ["__version__", "build", "compare", "erf", "fuse", "plug", "profile", "refocus", "register", "sweep"]
+__all__ = [
+    "__version__",
+    "build",
+    "compare",
+    "erf",
+    "fuse",
+    "plot_erf",
+    "plug",
+    "profile",
+    "refocus",
+    "register",
+    "sweep",
+]
 
 __getattr__ = lazily(
     __name__,
     {
         "target.blueprint": "build",
         "target.transforms": "fuse refocus",
-        "api": "compare erf profile",
+        "api": "compare erf plot_erf profile",
         "plugging.host": "plug",
         "sweeping": "sweep",
     },

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import tempfile
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,7 @@ from convbench.records import COLUMNS, Record, record_of
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.figure import Figure
     from torch import nn
 
     from convbench.measures.erf import Erf, ErfSettings
@@ -132,7 +134,25 @@ def erf(
 
     if shape is None:
         raise ShapeError(f"{type(target).__name__} is a module: give shape=(N, C, H, W)")
-    return measure_erf(target, shape, settings, device=device)
+    return replace(measure_erf(target, shape, settings, device=device), label=type(target).__name__)
+
+
+def plot_erf(fields: Sequence[Erf], labels: Sequence[str] | None = None, **drawing: Any) -> Figure:
+    """A picture of several fields, as ``convbench erf plot`` draws it.
+
+    labels: titles of the fields instead of their own. drawing: as `convbench.pictures.field.Drawing` takes it:
+        ``width_in``, ``scale``, ``columns``, ``heading``, ``common``.
+    Raises UsageError for a request that cannot be met.
+    """
+    from convbench.pictures.field import Drawing
+    from convbench.pictures.figure import draw_fields
+
+    if not fields:
+        raise UsageError("plot_erf needs at least one field")
+    if labels is not None and len(labels) != len(fields):
+        raise UsageError(f"plot_erf got {len(labels)} labels for {len(fields)} fields")
+    named = [replace(field, label=label) for field, label in zip(fields, labels or [], strict=False)] or fields
+    return draw_fields([field.described for field in named], Drawing(**drawing))
 
 
 def _erf_by_worker(case: Case, settings: ErfSettings | None) -> Erf:

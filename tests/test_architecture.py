@@ -33,7 +33,7 @@ LEAVES = {
 }
 LEAVES |= {"calibration", "inputs"}
 BASE = LEAVES | {"workers", "execution"}
-MEASURES = BASE | {"target", "measures", "records"}
+MEASURES = BASE | {"target", "pictures", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
     "__init__": {"api", "lazy", "plugging", "registry", "sweeping", "target", "version"},
     "lazy": set(),
@@ -56,9 +56,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "workers": {"errors", "text"},
     "execution": {"errors", "machine"},
     "target": LEAVES | {"execution"},
-    "measures": BASE | {"target", "lazy"},
+    "pictures": {"errors", "text"},
+    "measures": BASE | {"target", "lazy", "pictures"},
     "records": {"version", "errors", "case", "column", "notation", "measures"},
-    "report": LEAVES | {"version", "records", "rows", "measures", "sweeps", "check", "plugging", "paper", "verify"},
+    "report": LEAVES
+    | {"pictures", "version", "records", "rows", "measures", "sweeps", "check", "plugging", "paper", "verify"},
     "paper": MEASURES,
     "plugging": MEASURES | {"lazy", "version"},
     "verify": MEASURES,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from convbench.case import Case
-    from convbench.report.plots.erf_plot import LabelledErf
+    from convbench.pictures.field import Drawing
 
 erf_app = Commands(
     no_args_is_help=True,
@@ -120,7 +120,7 @@ Examples:
 class _Found:
     """What could be measured, what could not and why, as rows of files, and the exit code."""
 
-    fields: list[LabelledErf] = field(default_factory=list)
+    fields: list[Erf] = field(default_factory=list)
     failed: list[dict[str, Any]] = field(default_factory=list)
     code: int = 0
 
@@ -134,10 +134,30 @@ def plot(
         list[Path] | None,
         typer.Option("-o", "--output", metavar="FILE", help="Picture: .png, .svg or .pdf.  [default: erf.png]"),
     ] = None,
+    scale: Annotated[
+        str | None,
+        typer.Option("--scale", help="Of colours: log, linear or both.  [default: both for one target, else log]"),
+    ] = None,
+    columns: Annotated[
+        int | None,
+        typer.Option("--columns", help="Panels side by side.  [default: as many as fit]", show_default=False),
+    ] = None,
+    width: Annotated[
+        float, typer.Option("--width", help="Inches: 3.3 fits one column of a paper, 7 both; text keeps its size.")
+    ] = 7.0,
+    common: Annotated[
+        bool, typer.Option("--common", help="One window for all panels, not one that fits each.")
+    ] = False,
+    no_heading: Annotated[
+        bool, typer.Option("--no-heading", help="Leave out the lines that say what was probed, and how.")
+    ] = False,
 ) -> None:
     """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
+    from convbench.pictures.field import Drawing
+
+    drawing = Drawing(width, scale, columns, not no_heading, common)  # type: ignore[arg-type]
     paths = check_outputs(output or [Path("erf.png")], PICTURES)
-    found, saved = _measure(flags, targets, paths, as_data=True)
+    found, saved = _measure(flags, targets, paths, drawing, as_data=True)
     raise typer.Exit(found.code or saved)
 
 
@@ -185,7 +205,7 @@ def _tabulate(
     flags: ErfFlags,
     targets: Sequence[str] | None,
     output: Sequence[Path] | None,
-    table: Callable[[Sequence[LabelledErf]], Table],
+    table: Callable[[Sequence[Erf]], Table],
     *,
     compared: bool = False,
 ) -> _Found:
@@ -200,6 +220,7 @@ def _measure(
     flags: ErfFlags,
     targets: Sequence[str] | None,
     output: Sequence[Path],
+    drawing: Drawing | None = None,
     *,
     as_data: bool = False,
     compared: bool = False,
@@ -223,18 +244,17 @@ def _measure(
             fail(f"interrupted; {len(found.fields)} of {len(wanted)} receptive fields are complete")
             found.code = 130
         about = surroundings(ask, since) if output else {}
-    if found.fields and all(NOTHING_TO_RAISE in item.erf.warnings for item in found.fields):
+    if found.fields and all(NOTHING_TO_RAISE in item.warnings for item in found.fields):
         warn(NOTHING_TO_RAISE)
     if as_data and not found.fields:
         return found, 0  # there is nothing to draw
-    report = erf_report(found.fields, found.failed, about, command(), compared=compared)
+    report = replace(erf_report(found.fields, found.failed, about, command(), compared=compared), drawing=drawing)
     return found, save_report(output, report, as_data=as_data)
 
 
 def _measure_one(
     target: Target, settings: Mapping[str, Any], inputs: str, ask: Ask, found: _Found, *, alone: bool
 ) -> None:
-    from convbench.report.plots.erf_plot import LabelledErf
     from convbench.workers.codec import decode
 
     job = {
@@ -256,11 +276,11 @@ def _measure_one(
         found.failed.append({"target": target.name, "depth": settings["depth"], **status})
         found.code = 3
         return
-    name, erf = answer.value["name"], decode(Erf, answer.value["erf"])
-    found.fields.append(LabelledErf(name, erf))
+    erf = decode(Erf, answer.value["erf"])
+    found.fields.append(erf)
     for message in erf.warnings:
         if message != NOTHING_TO_RAISE:
-            warn(f"{name}: {message}")
+            warn(f"{erf.label}: {message}")
     if erf.reason is not None:
         where = "the whole image" if erf.method == "full" else "the part of the image that its samples reach"
-        note(f"{name}: computed on {where}: {erf.reason}")
+        note(f"{erf.label}: computed on {where}: {erf.reason}")

@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -159,12 +159,14 @@ def save(
         return 0
     from convbench.environment import completed, moment
     from convbench.report.io.document import Report
-    from convbench.report.io.fields import field_of
 
     outcomes, end = measured.outcomes, moment()
     sources = {outcome.name: outcome.source for outcome in outcomes if outcome.source is not None}
     surroundings = completed(measured.environment, measured.since or end, end, sources)
-    drawn = [field_of(outcome.name, outcome.results["erf"]) for outcome in outcomes if "erf" in outcome.results]
+    measured_fields = [
+        replace(outcome.results["erf"], label=outcome.name) for outcome in outcomes if "erf" in outcome.results
+    ]
+    drawn = [erf.described for erf in measured_fields]
     from convbench.records import record_of
 
     records = [record_of(outcome) for outcome in outcomes]

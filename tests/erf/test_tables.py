@@ -17,7 +17,6 @@ from convbench.measures.erf.difference import differences
 from convbench.report.io.csv_file import to_csv
 from convbench.report.io.fields import to_npz
 from convbench.report.io.json_file import to_json
-from convbench.report.plots.erf_plot import LabelledErf
 from convbench.report.tables.erf import compare_table, erf_report, measure_table
 from tests.erf.closed_form import constant_conv
 
@@ -29,9 +28,9 @@ def random_conv(kernel: int) -> nn.Module:
 
 
 @pytest.fixture(scope="module")
-def fields() -> list[LabelledErf]:
+def fields() -> list[Erf]:
     return [
-        LabelledErf(f"conv {kernel}", measure_erf(lambda _, k=kernel: random_conv(k), (1, 2, 20, 20), SETTINGS))
+        replace(measure_erf(lambda _, k=kernel: random_conv(k), (1, 2, 20, 20), SETTINGS), label=f"conv {kernel}")
         for kernel in (3, 7)
     ]
 
@@ -60,39 +59,39 @@ def field_like(erf: Erf, sigma: float, low: float, high: float) -> Erf:
     ],
 )
 def test_differences_have_intervals_and_verdicts(
-    fields: list[LabelledErf], other: tuple[float, float, float], low: float, high: float, verdict: str
+    fields: list[Erf], other: tuple[float, float, float], low: float, high: float, verdict: str
 ) -> None:
-    base = field_like(fields[0].erf, 4.0, 3.6, 4.4)
-    (found,) = differences(base, [field_like(fields[0].erf, *other)])
+    base = field_like(fields[0], 4.0, 3.6, 4.4)
+    (found,) = differences(base, [field_like(fields[0], *other)])
     item = found["sigma_px"]
     assert (item.value, item.low, item.high, item.verdict) == pytest.approx((other[0] - 4.0, low, high, verdict))
     assert item.ratio == pytest.approx(other[0] / 4.0)
 
 
-def test_figures_within_the_margin_are_the_same(fields: list[LabelledErf]) -> None:
-    base = field_like(fields[0].erf, 4.0, 3.99, 4.01)
-    (found,) = differences(base, [field_like(fields[0].erf, 4.005, 3.995, 4.015)])
+def test_figures_within_the_margin_are_the_same(fields: list[Erf]) -> None:
+    base = field_like(fields[0], 4.0, 3.99, 4.01)
+    (found,) = differences(base, [field_like(fields[0], 4.005, 3.995, 4.015)])
     assert found["sigma_px"].verdict == "same"
 
 
-def test_a_verdict_is_harder_to_reach_among_many(fields: list[LabelledErf]) -> None:
+def test_a_verdict_is_harder_to_reach_among_many(fields: list[Erf]) -> None:
     """t of 7 degrees of freedom: 2.3646; at p = 0.02, alone below 0.05, of five Holm asks for 0.01."""
-    base = field_like(fields[0].erf, 4.0, 4.0, 4.0)
+    base = field_like(fields[0], 4.0, 4.0, 4.0)
     reach = 0.5 * 2.3646 / 2.9980  # 2.998: two-sided 0.02
-    one = field_like(fields[0].erf, 4.54, 4.54 - reach, 4.54 + reach)
+    one = field_like(fields[0], 4.54, 4.54 - reach, 4.54 + reach)
     alone = differences(base, [one])[0]["sigma_px"]
-    among = differences(base, [one, *[field_like(fields[0].erf, 4.0, 3.0, 5.0)] * 4])[0]["sigma_px"]
+    among = differences(base, [one, *[field_like(fields[0], 4.0, 3.0, 5.0)] * 4])[0]["sigma_px"]
     assert (alone.verdict, among.verdict) == ("larger", "unclear")
 
 
-def test_without_intervals_there_is_no_verdict(fields: list[LabelledErf]) -> None:
-    bare = replace(fields[1].erf, uncertainty=Uncertainty({}, {}, {}, {}))
-    item = differences(fields[0].erf, [bare])[0]["sigma_px"]
+def test_without_intervals_there_is_no_verdict(fields: list[Erf]) -> None:
+    bare = replace(fields[1], uncertainty=Uncertainty({}, {}, {}, {}))
+    item = differences(fields[0], [bare])[0]["sigma_px"]
     assert (item.low, item.verdict) == (None, None)
     assert item.value > 0
 
 
-def test_comparing_prints_intervals_differences_and_verdicts(fields: list[LabelledErf]) -> None:
+def test_comparing_prints_intervals_differences_and_verdicts(fields: list[Erf]) -> None:
     text = shown(compare_table(fields))
     assert "larger" in text
     assert "over initialisations and inputs" in text
@@ -106,17 +105,17 @@ def test_comparing_prints_intervals_differences_and_verdicts(fields: list[Labell
 
 
 @pytest.fixture(scope="module")
-def replknet() -> LabelledErf:
+def replknet() -> Erf:
     """A kernel of 99 in its inner 3×3 and 1 elsewhere: log10(1 + g) is 2 inside and log10 2 outside."""
     conv = constant_conv(9)
     conv.weight.data.fill_(1.0)
     conv.weight.data[:, :, 3:6, 3:6] = 99.0
     conv.bias = nn.Parameter(torch.full((1,), 1e6))
     settings = ErfSettings(mode="replknet", samples=2, seeds=1)
-    return LabelledErf("two levels", measure_erf(conv, (1, 1, 33, 33), settings))
+    return measure_erf(conv, (1, 1, 33, 33), settings)
 
 
-def test_replknets_figures_stand_beside_the_linear_ones_under_their_own_names(replknet: LabelledErf) -> None:
+def test_replknets_figures_stand_beside_the_linear_ones_under_their_own_names(replknet: Erf) -> None:
     """Squares of 3, 5, 7, 9 hold 45.4%, 57.5%, 75.7%, 100% of the logarithms, 92.5% of the map at 3."""
     text = shown(measure_table([replknet]))
     lines = {line.split("  ")[0]: line for line in text.splitlines()}
@@ -146,12 +145,12 @@ def test_a_field_that_only_gradients_show_is_not_called_theoretical() -> None:
             return -self.conv(x) if float(x.detach().abs().max()) > 1e9 else self.conv(x)
 
     erf = measure_erf(Branching(), (1, 1, 16, 16), ErfSettings(samples=2))
-    lines = {line.split("  ")[0]: line for line in shown(measure_table([LabelledErf("branching", erf)])).splitlines()}
+    lines = {line.split("  ")[0]: line for line in shown(measure_table([erf])).splitlines()}
     assert "not known" in lines["receptive field (theoretical)"]
     assert "3 × 3" in lines["support of the gradients"]
 
 
 def test_a_single_map_has_no_interval_and_says_so() -> None:
     erf = measure_erf(random_conv(3), (1, 2, 12, 12), ErfSettings(samples=1))
-    assert "none: a single sample" in shown(measure_table([LabelledErf("conv", erf)]))
-    assert erf.metrics.agd == measure_map(erf.map, erf.centre).agd
+    assert "none: a single sample" in shown(measure_table([erf]))
+    assert erf.metrics.agd == pytest.approx(measure_map(erf.map, erf.centre).agd)

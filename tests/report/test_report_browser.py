@@ -70,16 +70,15 @@ def test_the_content_policy_lets_nothing_out(tab: Browser) -> None:
 
 
 def test_every_picture_is_shown(tab: Browser) -> None:
-    images = "[...document.querySelectorAll('#erf svg image')]"
-    assert tab.run(f"{images}.length") == 3
-    shown = tab.run(
-        f"Promise.all({images}.map(async (image) => {{ const copy = new Image(); "
-        "copy.src = image.getAttribute('href'); await copy.decode(); return copy.naturalWidth; }))"
+    images = "[...document.querySelectorAll('#erf img')]"
+    assert tab.run(f"{images}.length") == 1
+    (width,) = tab.run(
+        f"Promise.all({images}.map(async (image) => {{ await image.decode(); return image.naturalWidth; }}))"
     )
-    assert shown == [24, 24, 256]
+    assert width >= 600
     for plot in ("scatter", "scaling", "roofline", "erf"):
         sizes = tab.run(
-            f"[...document.querySelectorAll('#{plot} .panel:not([hidden]) .drawing > svg')]"
+            f"[...document.querySelectorAll('#{plot} .panel:not([hidden]) .drawing > :is(svg, img)')]"
             ".map((svg) => svg.getBoundingClientRect()).map(({width, height}) => Math.min(width, height))"
         )
         assert sizes, plot

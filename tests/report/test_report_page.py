@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from convbench.pictures.field import Field
 from convbench.report.io.document import Report
-from convbench.report.io.fields import Field
 from convbench.report.io.formats import write
 from convbench.report.io.load import load
 from convbench.report.page.page import render_page
@@ -153,22 +153,20 @@ def test_joined_environments_are_named_and_never_ratioed() -> None:
 def test_a_page_of_one_record_and_one_of_fields_only() -> None:
     assert "MRFA" in " ".join(read(render_page(Report([record()]))).text)
     reader = read(render_page(Report([], fields=[field(), field("PyConv")])))
-    images = [attributes["href"] for tag, attributes in reader.elements if tag == "image"]
-    assert len(images) == 3
-    assert all(address.startswith("data:image/png;base64,") for address in images)
+    images = [attributes["src"] for tag, attributes in reader.elements if tag == "img"]
+    assert len(images) == 1
+    assert all(address.startswith("data:image/svg+xml;base64,") for address in images)
 
 
-def test_a_field_is_drawn_around_its_centre_with_its_boxes() -> None:
-    """A 13-pixel field of half-window 6.5·1.15 + 1 = 8.475 px on 220 px: 12.979 px a pixel."""
-    from convbench.report.plots.gallery import erf_gallery
+def test_the_page_shows_the_picture_that_files_hold() -> None:
+    from convbench.pictures.figure import picture
 
-    plot = erf_gallery([field()])
-    assert plot is not None
-    drawing = plot.panels[0].drawings[0]
-    widths = {float(width) for width in re.findall(r'<rect[^>]*width="([\d.]+)"[^>]*fill="none"', drawing)}
-    assert widths == {round(side * 220 / 16.95, 2) for side in (7, 13)}
-    assert "σ 2.90 px · RF 13" in drawing
-    assert "AGD 0.900" in drawing
+    (image,) = [
+        attributes for tag, attributes in read(render_page(Report([], fields=[field()]))).elements if tag == "img"
+    ]
+    drawn = base64.b64decode(image["src"].removeprefix("data:image/svg+xml;base64,"))
+    assert drawn == picture([field()], "svg")
+    assert image["alt"] == "receptive fields of MRFA"
 
 
 def test_fields_are_read_back_from_their_file(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import cloudpickle
@@ -19,7 +20,7 @@ from convbench.workers.worker import Send
 
 
 def run(request: Mapping[str, Any], send: Send) -> Any:
-    """The field of the case ``packed``: the target's ``name``, and under ``erf`` an `Erf`, encoded.
+    """The field of the case ``packed``: under ``erf`` an `Erf`, encoded, with the target's name.
 
     settings: fields of `ErfSettings` beside ``inputs``, which is as `inputs_from` takes it; without that, pickled.
 
@@ -42,4 +43,4 @@ def run(request: Mapping[str, Any], send: Send) -> Any:
         device=plan.case.device,
         progress=lambda state: send({"progress": tell + state}),
     )
-    return {"name": plan.name, "erf": encode(erf)}
+    return {"erf": encode(replace(erf, label=plan.name))}

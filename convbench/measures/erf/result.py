@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from convbench.column import described, within
 from convbench.workers.codec import Floats as Floats
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from convbench.pictures.field import Field
+
 Method = Literal["demand", "crop", "full"]
+SETUP = ("statistic", "probe", "mode", "depth", "layer", "inputs", "initialisations", "samples", "dtype", "method")
+"""The fields of `Erf` that say what was probed, and how."""
 
 NOTHING_TO_RAISE = "no untrained layer scale to raise"
 """Among the warnings of a field whose layer scales were to be raised, where it has none."""
@@ -214,6 +221,7 @@ class Erf:
     samples: per initialisation. initialisations: how many were pooled.
     method: ``demand`` (every operator on what the probed pixel can see), ``crop`` (the module on the part of the image
     that it sees) or ``full``; ``reason`` says why the cheaper ones were not taken. per_initialisation: figures of each.
+    label: the target's name, where it has one.
     """
 
     map: Floats
@@ -240,6 +248,35 @@ class Erf:
     reason: str | None
     warnings: tuple[str, ...]
     replknet: RepLKNetFigures | None = None
+    label: str = ""
+
+    @property
+    def described(self) -> Field:
+        """The field as pictures and files take it."""
+        from convbench.pictures.field import Field
+
+        box = self.receptive_field if self.field_source == "propagated" else None
+        figures = {name: getattr(self.metrics, name) for name in ErfMetrics.names()}
+        gaussian = self.profile.gaussian
+        return Field(
+            self.label,
+            self.map,
+            self.centre,
+            None if box is None else (box.height, box.width),
+            figures | (self.replknet.columns if self.replknet else {}),
+            {name: getattr(self, name) for name in SETUP},
+            self.profile.distance_px,
+            self.profile.share,
+            gaussian=None if (gaussian != gaussian).any() else gaussian,  # NaN where the map is one pixel
+            is_propagated=self.field_source == "propagated",
+        )
+
+    def plot(self, **drawing: Any) -> Figure:
+        """A picture of this field. drawing: as `convbench.pictures.field.Drawing` takes it: ``width_in=3.3``, …"""
+        from convbench.pictures.field import Drawing
+        from convbench.pictures.figure import draw_fields
+
+        return draw_fields([self.described], Drawing(**drawing))
 
 
 @dataclass(frozen=True, slots=True)

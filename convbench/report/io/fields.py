@@ -7,66 +7,21 @@ import io
 import math
 import zipfile
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from convbench.errors import UsageError
+from convbench.measures.erf.result import SETUP
+from convbench.pictures.field import Field
 from convbench.reading import MAX_BYTES, parse_json, read_bytes, typed
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json
 from convbench.report.io.schema import Described, Description, Finite, Scalar
 
-if TYPE_CHECKING:
-    from convbench.measures.erf import Erf
-
 Floats = NDArray[np.float64]
-_SETUP = ("statistic", "probe", "mode", "depth", "layer", "inputs", "initialisations", "samples", "dtype")
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Field:
-    """One effective receptive field.
-
-    map: (H, W), non-negative. centre: (y, x) of the theoretical receptive field in pixels of the map.
-    extent: (height, width) of the theoretical receptive field; None where it is unbounded.
-    figures: by the names of ErfMetrics; None where the map does not define one. setup: what was probed, and how.
-    distance_px, share: (K,) the radial profile, as shares of the whole map per pixel. command: the one that measured.
-    erf: all of what was measured, where it was not read from a file.
-    """
-
-    label: str
-    map: Floats
-    centre: tuple[float, float]
-    extent: tuple[int, int] | None
-    figures: Mapping[str, float | None]
-    setup: Mapping[str, Any]
-    distance_px: Floats
-    share: Floats
-    command: str = ""
-    erf: Erf | None = None
-
-
-def field_of(label: str, erf: Erf) -> Field:
-    """The field that a measurement gave."""
-    box = erf.receptive_field
-    figures = dataclasses.asdict(erf.metrics)
-    figures.pop("agd_reason", None)
-    figures |= erf.replknet.columns if erf.replknet else {}
-    return Field(
-        label,
-        erf.map,
-        erf.centre,
-        None if box is None else (box.height, box.width),
-        figures,
-        {name: getattr(erf, name) for name in _SETUP},
-        erf.profile.distance_px,
-        erf.profile.share,
-        erf=erf,
-    )
 
 
 def to_npz(report: Report) -> dict[str, bytes]:
@@ -124,22 +79,27 @@ def _field(row: Mapping[str, Any], map_: NDArray[Any], command: str, place: str)
         raise UsageError(f"{place}: its map must be rows and columns of finite numbers of at least 0, not all 0")
     if len(said.radial_share) != len(said.radial_distance_px):
         raise UsageError(f"{place}: as many radial_share as radial_distance_px are needed")
+    if said.radial_gaussian and len(said.radial_gaussian) != len(said.radial_share):
+        raise UsageError(f"{place}: as many radial_gaussian as radial_share are needed, or none")
     height, width = said.receptive_field_height_px, said.receptive_field_width_px
+    is_known = height is not None and width is not None and said.field_source == "propagated"
     figures = {
         key: typed(value, Finite | None, f"{place}, {key}")  # type: ignore[arg-type]
         for key, value in row.items()
-        if isinstance(value, int | float | None) and not isinstance(value, bool) and key not in _SETUP
+        if isinstance(value, int | float | None) and not isinstance(value, bool) and key not in SETUP
     }
     return Field(
         said.target,
         map_,
         _centre(map_, said.offset_y_px, said.offset_x_px),
-        None if height is None or width is None else (height, width),
+        (height, width) if is_known else None,  # type: ignore[arg-type]
         figures,
-        {name: typed(row.get(name), Scalar | None, f"{place}, {name}") for name in _SETUP},  # type: ignore[arg-type]
+        {name: typed(row.get(name), Scalar | None, f"{place}, {name}") for name in SETUP},  # type: ignore[arg-type]
         np.asarray(said.radial_distance_px, dtype=np.float64),
         np.asarray(said.radial_share, dtype=np.float64),
         command,
+        np.asarray(said.radial_gaussian, dtype=np.float64) if said.radial_gaussian else None,
+        said.field_source == "propagated",
     )
 
 

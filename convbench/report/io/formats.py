@@ -46,9 +46,9 @@ FORMATS: dict[str, Format] = {
     ".html": Format("convbench.report.page.page:to_html", "", "jinja2", "html"),
     ".jsonl": Format("", f"{_IO}.stored:load_store"),
     ".npz": Format(f"{_IO}.fields:to_npz", f"{_IO}.fields:load_npz", of_fields=True),
-    ".png": Format(f"{_PLOTS}.erf_plot:to_png", of_fields=True),
-    ".svg": Format(f"{_PLOTS}.erf_plot:to_svg", of_fields=True),
-    ".pdf": Format(f"{_PLOTS}.erf_plot:to_pdf", of_fields=True),
+    ".png": Format(f"{_PLOTS}.receptive_fields:to_png", of_fields=True),
+    ".svg": Format(f"{_PLOTS}.receptive_fields:to_svg", of_fields=True),
+    ".pdf": Format(f"{_PLOTS}.receptive_fields:to_pdf", of_fields=True),
 }
 TABLES = tuple(suffix for suffix, row in FORMATS.items() if row.writer and not row.of_fields)
 """The suffixes that any report can be written to."""

@@ -61,6 +61,8 @@ class Described(Struct):
     radial_share: list[Share]
     receptive_field_height_px: Extent | None = None
     receptive_field_width_px: Extent | None = None
+    field_source: str = "propagated"
+    radial_gaussian: list[Share] = []
 
 
 class Description(Struct):

@@ -21,9 +21,9 @@ def draw_plots(report: Report) -> list[Plot]:
     shown = points(report)
     plots = [latency_scatter(shown), scaling_curves(shown), roofline(shown, known_peaks(report))]
     if report.fields:
-        from convbench.report.plots.gallery import erf_gallery
+        from convbench.report.plots.receptive_fields import field_plot  # matplotlib, only where it draws
 
-        plots.append(erf_gallery(report.fields))
+        plots.append(field_plot(report))
     return [plot for plot in plots if plot is not None]
 
 
@@ -34,5 +34,5 @@ def plot_files(plots: Sequence[Plot]) -> dict[str, str]:
         for panel in plot.panels:
             for index, drawing in enumerate(panel.drawings):
                 part = f"-{panel.parts[index]}" if panel.parts else ""
-                found[f"{panel.slug}{part}.svg"] = standalone(drawing)
+                found[f"{panel.slug}{part}.svg"] = drawing if panel.whole else standalone(drawing)
     return found

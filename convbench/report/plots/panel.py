@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from dataclasses import dataclass
 from convbench.records import Record
 from convbench.report.plots.labels import place_labels
 from convbench.report.plots.points import Condition, Point
-from convbench.report.plots.svg import CHARACTER_PX, Frame, colour_class, element, marker, text
+from convbench.report.plots.svg import CHARACTER_PX, Frame, colour_class, element, escape, marker, text
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 
@@ -18,7 +19,7 @@ class Panel:
     """name: what it shows, as a choice among others. drawings: SVG, side by side. notes: what a reader must know.
 
     slug: name of its file; parts: what tells its drawings' files apart. table: figures that belong under it, the first
-    row being the header.
+    row being the header. whole: whether the drawings are SVG files of their own, with colours of their own.
     """
 
     name: str
@@ -27,6 +28,16 @@ class Panel:
     slug: str = ""
     parts: tuple[str, ...] = ()
     table: tuple[tuple[str, ...], ...] = ()
+    whole: bool = False
+
+    @property
+    def markup(self) -> tuple[str, ...]:
+        """The drawings as a page holds them: as an image where their names could meet those of the page."""
+        if not self.whole:
+            return self.drawings
+        sources = [base64.b64encode(drawing.encode()).decode() for drawing in self.drawings]
+        alt = escape(self.name)
+        return tuple(f'<img class="plot" alt="{alt}" src="data:image/svg+xml;base64,{code}">' for code in sources)
 
 
 @dataclass(frozen=True, slots=True)

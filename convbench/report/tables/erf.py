@@ -9,46 +9,44 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from convbench.measures.erf.difference import MARGIN, Difference, differences
+from convbench.measures.erf.result import SETUP
 from convbench.report.io.document import Report
-from convbench.report.io.fields import field_of
 from convbench.report.units import significant
 
 if TYPE_CHECKING:
     from convbench.measures.erf import Erf
-    from convbench.report.plots.erf_plot import LabelledErf
 
-_SETUP = ("statistic", "probe", "mode", "depth", "layer", "inputs", "initialisations", "samples", "dtype", "method")
 _PLACE = ("receptive field (theoretical)", "support of the gradients", "output position")
 
 
-def measure_table(fields: Sequence[LabelledErf]) -> Table:
+def measure_table(fields: Sequence[Erf]) -> Table:
     """One row a figure, one column a target; beside each value its 95% interval."""
     table = _table(fields, "definition")
-    for metric in _metrics(fields[0].erf):
-        cells = [_with_interval(field.erf, metric.name) for field in fields]
+    for metric in _metrics(fields[0]):
+        cells = [_with_interval(field, metric.name) for field in fields]
         table.add_row(_title(metric), *cells, metric.metadata["formula"])
     _add_replknet(table, fields)
-    for name in (*_PLACE, *_SETUP, "95% intervals"):
-        table.add_row(name, *(_setup(field.erf, name) for field in fields), "")
+    for name in (*_PLACE, *SETUP, "95% intervals"):
+        table.add_row(name, *(_setup(field, name) for field in fields), "")
     return table
 
 
-def compare_table(fields: Sequence[LabelledErf]) -> Table:
+def compare_table(fields: Sequence[Erf]) -> Table:
     """One row a figure; every target's value, and below it, but for the first, its difference from the first's."""
     table = _table(fields, "")
-    found = differences(fields[0].erf, [field.erf for field in fields[1:]])
-    for metric in _metrics(fields[0].erf):
-        cells = [_with_interval(fields[0].erf, metric.name)]
+    found = differences(fields[0], fields[1:])
+    for metric in _metrics(fields[0]):
+        cells = [_with_interval(fields[0], metric.name)]
         for field, each in zip(fields[1:], found, strict=True):
-            cells.append(_with_difference(field.erf, metric.name, each.get(metric.name)))
+            cells.append(_with_difference(field, metric.name, each.get(metric.name)))
         table.add_row(_title(metric), *cells, "")
     _add_replknet(table, fields)
-    for name in (*_SETUP, "95% intervals"):
-        table.add_row(name, *(_setup(field.erf, name) for field in fields), "")
+    for name in (*SETUP, "95% intervals"):
+        table.add_row(name, *(_setup(field, name) for field in fields), "")
     return table
 
 
-def comparison_note(fields: Sequence[LabelledErf]) -> str:
+def comparison_note(fields: Sequence[Erf]) -> str:
     """How the lower lines of `compare_table` are to be read."""
     return (
         f"×: ratio to {fields[0].label}; below it the difference with its 95% interval. larger, smaller: by more than "
@@ -57,7 +55,7 @@ def comparison_note(fields: Sequence[LabelledErf]) -> str:
 
 
 def erf_report(
-    fields: Sequence[LabelledErf],
+    fields: Sequence[Erf],
     failed: Sequence[Mapping[str, Any]] = (),
     environment: Mapping[str, Any] | None = None,
     command: str = "",
@@ -69,21 +67,21 @@ def erf_report(
     Formats of flat tables hold the figures; .json intervals and profiles as well, .npz all that and the maps.
     compared: whether differences from the first field are a section of their own.
     """
-    rows = [{**_row(field), **_spread(field.erf), "status": "ok", "error": None} for field in fields]
-    drawn = [field_of(field.label, field.erf) for field in fields]
+    rows = [{**_row(field), **_spread(field), "status": "ok", "error": None} for field in fields]
+    drawn = [field.described for field in fields]
     sections: dict[str, Sequence[Mapping[str, Any]]] = {"fields": [*rows, *failed]}
     if compared and len(fields) > 1:
         sections["differences"] = _difference_rows(fields)
     return Report((), environment or {}, sections, command, drawn)
 
 
-def _difference_rows(fields: Sequence[LabelledErf]) -> list[dict[str, Any]]:
+def _difference_rows(fields: Sequence[Erf]) -> list[dict[str, Any]]:
     base = fields[0]
     rows = []
-    for field, found in zip(fields[1:], differences(base.erf, [field.erf for field in fields[1:]]), strict=True):
+    for field, found in zip(fields[1:], differences(base, fields[1:]), strict=True):
         for name, item in found.items():
-            about = {"target": field.label, "depth": field.erf.depth, "baseline": base.label, "figure": name}
-            values = {"value": getattr(field.erf.metrics, name), "baseline_value": getattr(base.erf.metrics, name)}
+            about = {"target": field.label, "depth": field.depth, "baseline": base.label, "figure": name}
+            values = {"value": getattr(field.metrics, name), "baseline_value": getattr(base.metrics, name)}
             judged = {"difference": item.value, "difference_low": item.low, "difference_high": item.high}
             rows.append(about | values | judged | {"ratio": item.ratio, "verdict": item.verdict})
     return rows
@@ -91,6 +89,7 @@ def _difference_rows(fields: Sequence[LabelledErf]) -> list[dict[str, Any]]:
 
 def _spread(erf: Erf) -> dict[str, Any]:
     """How far the figures can be trusted, and the radial profile: nested values."""
+    described = erf.described
     return {
         "intervals": {name: [interval.low, interval.high] for name, interval in erf.uncertainty.intervals.items()},
         "intervals_cover": erf.uncertainty.covers,
@@ -99,14 +98,14 @@ def _spread(erf: Erf) -> dict[str, Any]:
         "spread_over_initialisations": dict(erf.uncertainty.spread),
         "radial_distance_px": erf.profile.distance_px.tolist(),
         "radial_share": erf.profile.share.tolist(),
+        "radial_gaussian": [] if described.gaussian is None else described.gaussian.tolist(),
         "warnings": list(erf.warnings),
     }
 
 
-def _row(field: LabelledErf) -> dict[str, Any]:
-    erf = field.erf
+def _row(erf: Erf) -> dict[str, Any]:
     box = erf.receptive_field
-    row: dict[str, Any] = {"target": field.label, **{name: getattr(erf, name) for name in _SETUP}}
+    row: dict[str, Any] = {"target": erf.label, **{name: getattr(erf, name) for name in SETUP}}
     row |= {"reason": erf.reason, "field_source": erf.field_source}
     row |= {"input_height_px": erf.map.shape[0], "input_width_px": erf.map.shape[1]}
     row |= {"output_row": erf.position[0], "output_column": erf.position[1]}
@@ -122,15 +121,15 @@ def _metrics(erf: Erf) -> list[Any]:
     return [item for item in dataclass_fields(erf.metrics) if "formula" in item.metadata]
 
 
-def _table(fields: Sequence[LabelledErf], last: str) -> Table:
+def _table(fields: Sequence[Erf], last: str) -> Table:
     table = Table("figure", *map(_heading, fields), last, box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1:-1]:
         column.justify = "right"
     return table
 
 
-def _heading(field: LabelledErf) -> str:
-    return field.label if field.erf.depth == 1 else f"{field.label}, {field.erf.depth} deep"
+def _heading(field: Erf) -> str:
+    return field.label if field.depth == 1 else f"{field.label}, {field.depth} deep"
 
 
 def _title(metric: Any) -> str:
@@ -140,9 +139,9 @@ def _title(metric: Any) -> str:
     return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
 
 
-def _add_replknet(table: Table, fields: Sequence[LabelledErf]) -> None:
+def _add_replknet(table: Table, fields: Sequence[Erf]) -> None:
     """RepLKNet's own figures below the linear ones, under names of their own."""
-    columns = [field.erf.replknet.columns if field.erf.replknet else {} for field in fields]
+    columns = [field.replknet.columns if field.replknet else {} for field in fields]
     for name in dict.fromkeys(name for each in columns for name in each):
         kind, share = ("side", name.split("_")[2]) if "side" in name else ("r", name.removeprefix("replknet_r"))
         title = f"RepLKNet side {share}% (px)" if kind == "side" else f"RepLKNet r({share}%)"

@@ -1,0 +1,1 @@
+"""Effective receptive fields as pictures: one drawing, for files, for pages and from Python."""
