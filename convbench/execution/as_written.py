@@ -8,8 +8,10 @@ gives back what it was given, and such an operator runs its bodies, above autogr
 from __future__ import annotations
 
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -17,8 +19,11 @@ from torch._ops import HigherOrderOperator
 
 
 @contextmanager
-def as_written() -> Iterator[None]:
-    """Compiled functions run eagerly, control flow through its bodies."""
+def as_written(*, on_shapes: bool = False) -> Iterator[None]:
+    """Compiled functions run eagerly, control flow through its bodies.
+
+    on_shapes: whether nothing but shapes is given, so that no device is there to refuse what it cannot run.
+    """
     # Functions that were compiled before; if nothing was, there is no need to import the compiler.
     earlier = torch.compiler.set_stance("force_eager") if "torch._dynamo" in sys.modules else nullcontext()
     compiling: Any = torch.compile
@@ -30,10 +35,17 @@ def as_written() -> Iterator[None]:
 
     torch.compile = _uncompiled
     HigherOrderOperator.__call__ = call  # type: ignore[method-assign]
+    flex: Any = sys.modules.get("torch.nn.attention.flex_attention") if on_shapes else None
+    validating = getattr(flex, "_validate_device", None)
+    if validating is not None:
+        flex._validate_device = lambda *_: None
     try:
-        with earlier:
+        with earlier, warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "flex_attention called without torch.compile")
             yield
     finally:
+        if validating is not None:
+            flex._validate_device = validating
         torch.compile = compiling
         HigherOrderOperator.__call__ = calling  # type: ignore[method-assign]
 
@@ -79,6 +91,15 @@ def _map(_operator: object, function: Any, xs: Sequence[Any], more: Sequence[Any
     return tree_map(lambda *column: torch.stack(column), *results)
 
 
+def _flex(operator: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
+    """The eager kernel. It keeps no scores for the backward pass, which forms Q·Kᵀ once more, and neither does this."""
+    if not torch.is_grad_enabled():
+        return _dense(operator, *args, **kwargs)
+    from torch.utils.checkpoint import checkpoint
+
+    return checkpoint(partial(_dense, operator), *args, use_reentrant=False, preserve_rng_state=False, **kwargs)
+
+
 def _dense(operator: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
     """The operator's own eager kernel, which calls the bodies."""
     return operator.py_kernels[torch._C.DispatchKey.CompositeExplicitAutograd](*args, **kwargs)
@@ -86,5 +107,5 @@ def _dense(operator: HigherOrderOperator, *args: Any, **kwargs: Any) -> Any:
 
 _BODIES: dict[str, Callable[..., Any]] = {
     "cond": _cond, "switch": _switch, "while_loop": _while_loop, "scan": _scan, "map_impl": _map,
-    "associative_scan": _dense, "flex_attention": _dense,
+    "associative_scan": _dense, "flex_attention": _flex,
 }  # fmt: skip

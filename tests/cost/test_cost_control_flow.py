@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
+from convbench.errors import TargetError
 from convbench.measures.cost import measure_cost
 from tests.cost.costing import Forward, assert_adds_up
 
@@ -86,6 +87,23 @@ def test_flexible_attention(compiled: bool) -> None:
         warnings.simplefilter("ignore")
         cost = measure_cost(Forward(forward), (torch.randn(2, 4, 16, 32),))
     assert (cost.macs, cost.uncounted) == (2 * 2 * 4 * 16 * 16 * 32, ())
+
+
+@pytest.mark.parametrize("biased", [False, True])
+def test_a_training_step_of_flexible_attention_forms_the_scores_twice(biased: bool) -> None:
+    """Two products forward, Q·Kᵀ again and four gradients backward; the CPU refuses the step, and it has no figure."""
+    from torch.nn.attention.flex_attention import flex_attention
+
+    def attention(m: Forward, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        change = (lambda score, _batch, head, *_: score + m.bias[head]) if biased else None
+        return flex_attention(q, k, v, score_mod=change)
+
+    module = Forward(attention, bias=nn.Parameter(torch.zeros(4)))
+    shapes = tuple(torch.empty(2, 4, 16, 32, device="meta") for _ in range(3))
+    cost = measure_cost(module.to("meta"), shapes, training=True)
+    assert (cost.macs, cost.uncounted) == (7 * 2 * 4 * 16 * 16 * 32, ())
+    with pytest.raises(TargetError, match="does not support backward on CPU"):
+        measure_cost(module.to_empty(device="cpu"), tuple(torch.zeros(x.shape) for x in shapes), training=True)
 
 
 def test_the_compiler_is_there_again_afterwards() -> None:

@@ -58,6 +58,29 @@ def test_dynamically_quantised_linear_layers() -> None:
 REAL, COMPLEX = torch.ones(6), torch.ones(6, dtype=torch.complex64)
 
 
+WEIGHTS = 4 * 16 * (8 + 16)
+"""Of an LSTM's one layer, 8 to 16; a GRU has three gates instead of four."""
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape", "macs"),
+    [
+        (nn.LSTM(8, 16), (7, 3, 8), 21 * WEIGHTS),
+        (nn.LSTM(8, 16, 2, bidirectional=True), (7, 3, 8), 21 * 2 * (WEIGHTS + 4 * 16 * (32 + 16))),
+        (nn.GRU(8, 16, batch_first=True), (3, 7, 8), 21 * WEIGHTS * 3 // 4),
+        (nn.LSTMCell(8, 16), (3, 8), 3 * WEIGHTS),
+        (nn.GRUCell(8, 16), (3, 8), 3 * WEIGHTS * 3 // 4),
+        (nn.RNNCell(8, 16), (3, 8), 3 * WEIGHTS // 4),
+    ],
+)
+@pytest.mark.filterwarnings("ignore")
+def test_dynamically_quantised_recurrent_layers(layer: nn.Module, shape: tuple[int, ...], macs: int) -> None:
+    module = torch.ao.quantization.quantize_dynamic(nn.Sequential(layer), {type(layer)}, dtype=torch.qint8)
+    cost = measure_cost(module, (torch.zeros(shape),))
+    assert (cost.macs, cost.uncounted) == (macs, ())
+    assert cost.operators[0].kind == Kind.INTEGER
+
+
 @pytest.mark.parametrize(
     ("function", "operations"),
     [

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from convbench.execution.clone import clone
+from convbench.execution.step import NothingToDifferentiate
 from convbench.measures.cost import measure_cost
 from tests.cost.costing import Forward, assert_adds_up, meta
 
@@ -30,7 +31,6 @@ ONE = 4 * 4 * 9 * 64
         ((1,), True, 5),
         ((1,), False, 4),
         ((0, 1), True, 4),
-        ((0, 1), False, 2),  # nothing to train: the forward alone
     ],
 )
 def test_only_gradients_asked_for_are_counted(frozen: tuple[int, ...], input_grad: bool, expected: int) -> None:
@@ -62,8 +62,19 @@ def test_integer_inputs_and_results_without_gradient() -> None:
     network = nn.Sequential(nn.Embedding(10, 8), nn.Linear(8, 3))
     cost = measure_cost(network, (meta(4, dtype=torch.long),), training=True)
     assert cost.macs == 3 * 4 * 8 * 3
-    picks = Forward(lambda m, x: m.layer(x).argmax(-1), layer=nn.Linear(8, 3))
-    assert measure_cost(picks, (meta(4, 8),), training=True).macs == 4 * 8 * 3
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Forward(lambda m, x: m.layer(x).argmax(-1), layer=nn.Linear(8, 3)),
+        Forward(lambda m, x: m.layer(x).detach(), layer=nn.Linear(8, 3)),
+        nn.Linear(8, 3).requires_grad_(False),
+    ],
+)
+def test_a_step_with_nothing_to_differentiate_has_no_figure(module: nn.Module) -> None:
+    with pytest.raises(NothingToDifferentiate, match="depends on a parameter or an input"):
+        measure_cost(module, (meta(4, 8),), training=True, input_grad=False)
 
 
 def test_a_second_use_of_a_weight_adds_its_gradient_and_nothing_else() -> None:

@@ -185,5 +185,8 @@ def _lacks_data(func: Any, error: Exception) -> bool:
         return True
     if getattr(func, "namespace", "aten") != "aten":
         return True
-    missing = ("UnsupportedOperatorException", "UnsupportedFakeTensorException", "NotImplementedError")
+    missing = (
+        "UnsupportedOperatorException", "UnsupportedFakeTensorException", "NotImplementedError",
+        "DynamicOutputShapeException", "DataDependentOutputException",
+    )  # fmt: skip
     return type(error).__name__ in missing or "meta" in str(error).lower()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,12 +38,13 @@ def run(counter: CostCounter, step: Step) -> Pass:
     def loss_of(output: object) -> Tensor:
         ends = [tensor for tensor in tensors_in(output) if tensor.requires_grad]
         if not ends:
-            raise NothingToDifferentiate("no output depends on a parameter or an input with gradient")
+            raise NothingToDifferentiate(
+                "a training step needs an output that depends on a parameter or an input with gradient"
+            )
         loss: Tensor = _Sum.apply(counter, *ends)
         return loss
 
-    # Where no output has a gradient, as of an argmax or a frozen network, training costs its forward.
-    with counter.tree.following(), declarations.listening(), suppress(NothingToDifferentiate):
+    with counter.tree.following(), declarations.listening():
         step.run(forward_done, under=lambda: counter, loss_of=loss_of)
     return Pass(counter, declarations, inputs, tuple(outputs))
 

@@ -11,24 +11,31 @@ from convbench.errors import ConvbenchError, OutOfMemory, ShapeError, TargetErro
 from convbench.execution.modules import ModuleTree
 from convbench.execution.out_of_memory import is_out_of_memory
 
-_REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError, TypeError, NotImplementedError)
+_REJECTIONS = (RuntimeError, ValueError, AssertionError, IndexError, TypeError)
 _EXPECTS = {"in_channels": "channels", "in_features": "features in the last dimension", "num_features": "channels"}
 
 
-def explain(error: Exception, tree: ModuleTree, inputs: tuple[Tensor, ...]) -> ConvbenchError:
+def explain(
+    error: Exception, tree: ModuleTree, inputs: tuple[Tensor, ...], *, in_backward: bool = False
+) -> ConvbenchError:
     """The error to raise instead: which layer, what reached it, what it said."""
     if isinstance(error, ConvbenchError):
         return error
     said = " ".join(str(error).split()) or type(error).__name__
     if is_out_of_memory(error):
         return OutOfMemory(f"no memory left for a real run: {said}; count it on a smaller input")
-    given = _shapes(inputs)
+    network, given = type(tree.root.module).__name__, _shapes(inputs)
+    if in_backward:
+        return TargetError(f"the backward pass of {network} fails on {given}: {said}")
     layer, arrived = _innermost(error.__traceback__, tree)
-    kind = type(layer).__name__ if layer is not None else "the module"
     path = next((node.path for node in tree.nodes if node.module is layer), "")
-    where = f"layer {path!r} ({kind})" if path else kind
-    message = f"{where} failed on {_shapes(arrived)} when the network was given {given}: {said}{_advice(layer)}"
-    if isinstance(error, _REJECTIONS):
+    where = f"{network} failed on {given}"
+    if path:
+        kind, reached = type(layer).__name__, _shapes(arrived)
+        where = f"layer {path!r} ({kind}) failed on {reached}"
+        where += f" when the network was given {given}" if reached != given else ""
+    message = f"{where}: {said}{_advice(layer)}"
+    if isinstance(error, _REJECTIONS) and not isinstance(error, NotImplementedError):
         return ShapeError(message)
     return TargetError(f"{message} [{type(error).__name__}]")
 

@@ -135,13 +135,15 @@ def _first_that_works(request: _Request) -> Cost:
     methods = _methods(request)
     sparse = any(tensor.layout in SPARSE_LAYOUTS for tensor in request.tensors)
     reason = "what a sparse tensor keeps depends on values" if sparse else None
+    if reason is None and methods[0] == "fake" and request.autocast is None:
+        reason = "recurrent layers run other kernels on meta tensors than on a device"
     while methods:
         method = methods.pop(0)
         try:
             return _count(request, method, reason)
         except _UnsuitableError as unsuitable:
             reason = str(unsuitable)
-            if unsuitable.needs_values:
+            if unsuitable.needs_values and method == "meta":
                 methods = [other for other in methods if other == "real"]
     raise CostError(
         f"{reason}, and there are none on meta: count it on a device (--device cpu; in Python inputs= that have "
@@ -150,15 +152,20 @@ def _first_that_works(request: _Request) -> Cost:
 
 
 def _methods(request: _Request) -> list[Method]:
-    """The ways to try, cheapest first: autocast does not act on meta tensors; a real run needs values.
+    """The ways to try, cheapest first: autocast does not act on meta tensors, and recurrent layers ask for the device.
+
+    A real run needs values.
 
     How many elements a sparse tensor keeps is no matter of its shape: it takes a real run.
     """
-    methods: list[Method] = ["fake"] if request.autocast is not None else ["meta", "fake"]
+    recurrent = any(isinstance(part, nn.RNNBase) for part in request.module.modules())
+    methods: list[Method] = ["fake"] if request.autocast is not None or recurrent else ["meta", "fake"]
     if any(tensor.layout in SPARSE_LAYOUTS for tensor in request.tensors):
         methods = []
     if all(not tensor.is_meta and type(tensor).__name__ != "FakeTensor" for tensor in request.tensors):
         methods.append("real")
+    elif recurrent:
+        methods.append("meta")
     return methods
 
 
@@ -197,7 +204,8 @@ def _macs_of_a_doubled_batch(request: _Request, method: Method, done: Pass) -> d
 def _pass(request: _Request, method: Method) -> tuple[nn.Module, Pass]:
     """One call under the counter, of a clone; gives it as well."""
     with ExitStack() as stack:
-        stack.enter_context(as_written())
+        on_shapes = bool(request.tensors) and all(tensor.is_meta for tensor in request.tensors)
+        stack.enter_context(as_written(on_shapes=on_shapes))
         if method == "meta":
             stack.enter_context(uncollected())
             stack.enter_context(attention_as_on(request.device_type))
@@ -214,7 +222,7 @@ def _pass(request: _Request, method: Method) -> tuple[nn.Module, Pass]:
         except Exception as error:
             if method != "real" and (why := _unsuitable(counter, error, method)) is not None:
                 raise why from error
-            raise explain(error, tree, step.inputs) from error
+            raise explain(error, tree, step.inputs, in_backward=counter.in_backward) from error
     return module, done
 
 
@@ -229,7 +237,7 @@ def _unsuitable(counter: CostCounter, error: Exception, method: Method) -> _Unsu
     if "numpy" in said:
         return _UnsuitableError("numpy computes a part", needs_values=True)
     if counter.under_autocast:
-        return _UnsuitableError("autocast does not act on meta tensors", needs_values=False)
+        return _UnsuitableError("an autocast block opens, and none acts on meta tensors", needs_values=False)
     if method == "meta":
         return _UnsuitableError(f"it does not run on meta tensors ({said})", needs_values=False)
     return None

@@ -144,13 +144,16 @@ def _shaped(value: object) -> Any:
         return (
             tuple(_shaped(item) for item in value) if not isinstance(value, list) else [_shaped(item) for item in value]
         )
-    if isinstance(value, torch.ScriptObject) and hasattr(value, "unpack"):
+    if isinstance(value, torch.ScriptObject) and (hasattr(value, "unpack") or "rnn.CellParamsBase" in str(value)):
         return _unpacked(value)
     return value
 
 
-def _unpacked(layer: Any) -> Packed:
-    """The weights of a quantised layer, and how a convolution applies them."""
+def _unpacked(layer: Any) -> Packed | tuple[Packed, ...]:
+    """The weights of a quantised layer, and how a convolution applies them; of a recurrent cell both, input's first."""
+    if not hasattr(layer, "unpack"):
+        (_kind, *_numbers, parts), _name = layer.__getstate__()
+        return tuple(Packed(*(_shaped(item) for item in part.unpack())) for part in parts)
     weight, bias = (_shaped(item) for item in layer.unpack())
     if not hasattr(layer, "dilation"):
         return Packed(weight, bias)

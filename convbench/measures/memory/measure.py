@@ -6,6 +6,7 @@ import sys
 from dataclasses import replace
 
 import torch
+from torch import nn
 
 from convbench.errors import ConvbenchError, OutOfMemory
 from convbench.execution import headroom
@@ -24,6 +25,10 @@ from convbench.workers.process import Worker
 _TOP_TENSORS = 10
 _RESOLUTION_BYTES = 2**18
 _NO_STATISTICS = "{} keeps no statistics of its peak: what libraries take inside operators is not seen"
+_RESERVE = (
+    "what LSTM's kernel keeps for the backward pass in a form of its own (about 15 numbers a hidden unit and step) has "
+    "a size that only a real run tells: it is left out"
+)
 _COMPILED = "traced eagerly: a compiled call fuses operators and allocates less"
 
 
@@ -82,9 +87,14 @@ def _too_large(subject: Subject, budget: int) -> Memory:
 
 
 def _on_shapes(subject: Subject) -> Memory:
-    if subject.autocast is None:
+    recurrent = any(isinstance(part, nn.RNNBase) for part in subject.module.modules())
+    if subject.autocast is None and not recurrent:
         return _memory(_trace(subject, "meta"), "storages (meta)")
-    return _memory(_trace(subject, "fake"), "storages (fake)")  # autocast does nothing on meta tensors
+    # Autocast does nothing on meta tensors, and recurrent layers run other kernels there.
+    memory = _memory(_trace(subject, "fake"), "storages (fake)")
+    if subject.records_gradients and any(isinstance(part, nn.LSTM) for part in subject.module.modules()):
+        return _noted(memory, _RESERVE)
+    return memory
 
 
 def _checked(memory: Memory, subject: Subject, worker: Worker | None) -> Memory:

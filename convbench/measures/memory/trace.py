@@ -53,6 +53,7 @@ class _Tracer:
         device = next((tensor.device.type for tensor in step.inputs), "cpu")
         # A scalar on the host is no memory of the accelerator; meta tensors stand for a device's and a host's alike.
         only = device if device not in ("cpu", "meta") else None
+        self._on_shapes = device == "meta"
         self._tree = ModuleTree(step.module)
         self._ledger = StorageLedger(lambda: self._tree.running().path, only, limit_bytes)
         self._mode = LifetimeMode(self._ledger)
@@ -67,7 +68,13 @@ class _Tracer:
         ledger.begin("forward")
         saving = torch.autograd.graph.saved_tensors_hooks(self._save, _same)
         try:
-            with as_written(), attention_as_on("cpu"), saving, self._tree.following(), self._mode:
+            with (
+                as_written(on_shapes=self._on_shapes),
+                attention_as_on("cpu"),
+                saving,
+                self._tree.following(),
+                self._mode,
+            ):
                 step.run(self._forward_done)
             gradients = ledger.bytes_of(step.gradients()) if step.mode == "training" else None
         finally:

@@ -123,6 +123,12 @@ def scatter_add(_x: Shape, _dim: int, index: Shape, *_: object, out: Shape, **__
     return Amount(other_flops=index.numel() if out.is_float else 0, touched=index.numel(), updates=True)
 
 
+@rule("flex_lib::zeros_and_scatter", kind=Kind.ELEMENTWISE)
+def scatter_into_zeros(_sizes: object, _indices: object, values: Shape, *, out: Shape) -> Amount:
+    """The gradient of what a score function of flex_attention reads: one sum for each value."""
+    return Amount(other_flops=values.numel() if out.is_float else 0)
+
+
 @rule("aten::index_reduce", kind=Kind.ELEMENTWISE)
 def index_reduce(_x: Shape, _dim: int, _index: Shape, source: Shape, *_: object, out: Shape, **__: object) -> Amount:
     """One product, mean or comparison for each element of the source."""

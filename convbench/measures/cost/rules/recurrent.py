@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from convbench.measures.cost.amount import Amount, Shape
+from convbench.measures.cost.amount import Amount, Packed, Shape
 from convbench.measures.cost.table import Kind, rule
 
 # Element-wise operations of one hidden unit in one step besides the products: sums of the gates' two halves and their
@@ -18,19 +18,29 @@ _STEP = {0: PLAIN_STEP, 1: PLAIN_STEP, 2: LSTM_STEP, 3: GRU_STEP}
 @rule("aten::mkldnn_rnn_layer")
 def one_layer(
     x: Shape, w_input: Shape, w_hidden: Shape, _b_input: Shape, _b_hidden: Shape, _hx: Shape, _cx: Shape,
-    _reverse: bool, _batch_sizes: object, mode: int, hidden: int, *_: object, out: object,
+    _reverse: bool, _batch_sizes: object, mode: int, hidden: int, *_: object, out: Sequence[Shape | None],
 ) -> Amount:  # fmt: skip
-    """One direction of one layer: every step multiplies both matrices; x is (time, batch, in)."""
+    """One direction of one layer: every step multiplies both matrices; x is (time, batch, in).
+
+    What the library keeps for the backward pass in a form of its own has a size that only a real run tells: its bytes
+    are left out.
+    """
     steps = x[0] * x[1]
-    return Amount(macs=steps * (w_input.numel() + w_hidden.numel()), other_flops=steps * hidden * _STEP[mode])
+    return Amount(
+        macs=steps * (w_input.numel() + w_hidden.numel()),
+        other_flops=steps * hidden * _STEP[mode],
+        extra_bytes=0 if out[3] is None else -out[3].nbytes,
+    )
 
 
 @rule("aten::mkldnn_rnn_layer_backward")
-def one_layer_backward(x: Shape, w_input: Shape, w_hidden: Shape, *_: object, out: object) -> Amount:
+def one_layer_backward(x: Shape, w_input: Shape, w_hidden: Shape, *rest: object, out: object) -> Amount:
     """Each matrix's gradient and each operand's: twice the forward; the steps' own arithmetic likewise."""
-    steps = x[0] * x[1]
+    steps, kept = x[0] * x[1], rest[-1]
     return Amount(
-        macs=2 * steps * (w_input.numel() + w_hidden.numel()), other_flops=2 * steps * w_hidden[-1] * LSTM_STEP
+        macs=2 * steps * (w_input.numel() + w_hidden.numel()),
+        other_flops=2 * steps * w_hidden[-1] * LSTM_STEP,
+        extra_bytes=-kept.nbytes if isinstance(kept, Shape) else 0,
     )
 
 
@@ -70,3 +80,50 @@ def lstm_cell(_input_gates: Shape, _hidden_gates: Shape, cell: Shape, *_: object
 def gru_cell(_input_gates: Shape, _hidden_gates: Shape, state: Shape, *_: object, out: object) -> Amount:
     """The element-wise part of one step, after the two products."""
     return Amount(other_flops=state.numel() * GRU_STEP)
+
+
+@rule("aten::quantized_lstm", kind=Kind.INTEGER)
+def quantized_lstm(x: Shape, *rest: object, out: object, **_options: object) -> Amount:
+    """Every matrix of every layer and direction is multiplied once a step; gates are real numbers."""
+    return _quantized_stack(x, rest, LSTM_STEP)
+
+
+@rule("aten::quantized_gru", kind=Kind.INTEGER)
+def quantized_gru(x: Shape, *rest: object, out: object) -> Amount:
+    """As `quantized_lstm`."""
+    return _quantized_stack(x, rest, GRU_STEP)
+
+
+def _quantized_stack(x: Shape, rest: Sequence[object], step_flops: int) -> Amount:
+    """x: (time, batch, in) in either order, or (elements, in) of a packed sequence."""
+    lists = (item for item in rest if isinstance(item, list))
+    cells = next(item for item in lists if item and isinstance(item[0], tuple) and isinstance(item[0][0], Packed))
+    steps = x[0] * (x[1] if len(x) == 3 else 1)
+    hidden = sum(of_state.weight[-1] for _of_input, of_state in cells)
+    macs = sum(part.weight.numel() for cell in cells for part in cell)
+    return Amount(macs=steps * macs, other_flops=steps * hidden * step_flops)
+
+
+def _quantized_cell(x: Shape, of_input: Packed, of_state: Packed, step_flops: int) -> Amount:
+    return Amount(
+        macs=x[0] * (of_input.weight.numel() + of_state.weight.numel()),
+        other_flops=x[0] * of_state.weight[-1] * step_flops,
+    )
+
+
+@rule("quantized::quantized_lstm_cell_dynamic", kind=Kind.INTEGER)
+def quantized_lstm_cell(x: Shape, _hx: object, of_input: Packed, of_state: Packed, *_: object, out: object) -> Amount:
+    """One step of one layer."""
+    return _quantized_cell(x, of_input, of_state, LSTM_STEP)
+
+
+@rule("quantized::quantized_gru_cell_dynamic", kind=Kind.INTEGER)
+def quantized_gru_cell(x: Shape, _hx: object, of_input: Packed, of_state: Packed, *_: object, out: object) -> Amount:
+    """One step of one layer."""
+    return _quantized_cell(x, of_input, of_state, GRU_STEP)
+
+
+@rule("quantized::quantized_rnn_relu_cell_dynamic", "quantized::quantized_rnn_tanh_cell_dynamic", kind=Kind.INTEGER)
+def quantized_plain_cell(x: Shape, _hx: object, of_input: Packed, of_state: Packed, *_: object, out: object) -> Amount:
+    """One step of one layer."""
+    return _quantized_cell(x, of_input, of_state, PLAIN_STEP)
