@@ -9,10 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convbench.case import Case
-from convbench.errors import ShapeError, TargetError, UsageError
+from convbench.case import CONDITIONS, Case
+from convbench.errors import ShapeError, TargetError, UsageError, nearest
 from convbench.inputs import Input, Shape, inputs_of
 from convbench.records import COLUMNS, Record, record_of
+from convbench.reference import baseline_index, read_case
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,8 @@ def profile(
 ) -> Record:
     """Measure one target and return its record.
 
-    target: a reference as on the command line, or the caller's own module, which is left as it was.
+    target: a reference as on the command line, which may say more, ``"PyConv(kernels=[3, 5])@dim=96"``, or the caller's
+        own module, which is left as it was.
     dim: channels of a registered block (64 unless given).
     shape: of the input, N,C,H,W; needed for a module, unless it has ``example_inputs``, or ``inputs`` and ``kwargs``
         give the arguments of its call: tensors of any dtype, in lists, tuples and dictionaries as it takes them. In
@@ -64,7 +66,7 @@ def profile(
 
     shapes = _shapes(shape, inputs, kwargs) if isinstance(target, str) else _shapes(shape)
     case = _case(target, dim, shapes, size, batch, device, dtype, mode, options, conditions)
-    plan = _plan(measures, device, strict, latency, erf)
+    plan = _plan(measures, case.device, strict, latency, erf)
     if not isinstance(target, str):
         return record_of(_profile_instance(target, case, plan, inputs, kwargs))
     with Measurer() as measurer:
@@ -101,13 +103,11 @@ def compare(
 
     if not targets:
         raise UsageError("compare needs at least one target")
-    if baseline is not None and baseline not in targets:
-        raise UsageError(f"baseline {baseline!r} is not among the targets {', '.join(targets)}")
     shapes = _shapes(shape, inputs, kwargs)
     cases = [_case(name, dim, shapes, size, batch, device, dtype, mode, {}, conditions) for name in targets]
-    index = 0 if baseline is None else list(targets).index(baseline)
+    index = baseline_index(cases, baseline)
     with Measurer() as measurer:
-        outcomes = measurer.carry_out(cases, _plan(measures, device, strict, latency, erf), index)
+        outcomes = measurer.carry_out(cases, _plan(measures, cases[0].device, strict, latency, erf), index)
     return to_frame([record_of(outcome) for outcome in outcomes])
 
 
@@ -199,18 +199,13 @@ def _case(
 ) -> Case:
     if not isinstance(target, str) and (options or dim is not None):
         raise UsageError("a module instance is already built: dim and options do not apply to it")
-    return Case(
-        target if isinstance(target, str) else type(target).__name__,
-        dim=dim,
-        options=tuple(options.items()),
-        batch=batch,
-        size=size,
-        shapes=shapes,
-        device=device,
-        dtype=dtype,
-        mode=mode,  # type: ignore[arg-type]
-        **(conditions or {}),
-    )
+    unknown = [name for name in conditions or () if name not in CONDITIONS]
+    if unknown:
+        raise UsageError(f"no condition is called {unknown[0]!r}.{nearest(unknown[0], CONDITIONS)}")
+    said: dict[str, Any] = {"dim": dim, "options": tuple(options.items()), "batch": batch, "size": size}
+    said |= {"shapes": shapes, "device": device, "dtype": dtype, "mode": mode}
+    usual = Case(type(target).__name__, **{**said, **(conditions or {})})
+    return read_case(target, usual) if isinstance(target, str) else usual
 
 
 def _plan(

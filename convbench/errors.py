@@ -7,7 +7,8 @@ The command line turns them into one line on stderr and an exit code: 2 for a re
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
 
 
 class ConvbenchError(Exception):
@@ -82,7 +83,16 @@ class EmptyMapError(MeasurementError):
     """Nothing of the input reaches the output, so there is no receptive field to measure."""
 
 
+T = TypeVar("T")
 _LONGEST_NAME = 100
+
+
+def placed(where: str, function: Callable[..., T], *arguments: Any) -> T:
+    """What ``function`` gives; its UsageError says where the value was given."""
+    try:
+        return function(*arguments)
+    except UsageError as error:
+        raise type(error)(f"{where}: {error}") from error
 
 
 def nearest(name: str, valid: Iterable[str]) -> str:

@@ -102,6 +102,16 @@ def read_inputs(text: str) -> tuple[Input, ...]:
     )
 
 
+def given_inputs(value: Any) -> tuple[Input, ...]:
+    """Inputs of one case in a file or of its flags: a text, several, or one shape as whole numbers."""
+    if isinstance(value, list | tuple) and all(type(extent) is int for extent in value):
+        return (tuple(value),)
+    texts = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(text, str) for text in texts):
+        raise ShapeError(f"must be text, got {shown(value)}")
+    return tuple(item for text in texts for item in read_inputs(text))
+
+
 def arguments_of(inputs: Iterable[Input]) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Arguments by position and by name. Raises ShapeError also for one that follows a named one, or a name twice."""
     args, kwargs = list[Any](), dict[str, Any]()

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from convbench.case import Case
+from convbench.case import CONDITIONS, STATED, Case
 from convbench.column import Column, Place, column, columns_of, described
 from convbench.measures.latency.result import Ratio
 from convbench.measures.table import MEASURES, find
-from convbench.notation import format_given, format_options, format_shapes, timestamp
+from convbench.notation import format_options, format_shapes, timestamp
 
 if TYPE_CHECKING:
     from convbench.measures.outcome import Identity, Outcome
@@ -179,16 +179,11 @@ def record_of(outcome: Outcome) -> Record:
 
     case, identity = outcome.case, outcome.identity
     values: dict[str, Any] = {
-        "target": case.target,
         "options": format_options(dict(case.options)),
         "input_shape": format_shapes(case.shapes) or None,
-        "device": case.device,
         "dtype": case.dtype,
-        "memory_format": case.memory_format,
-        "mode": case.mode,
-        "execution": case.execution,
-        "threads": case.threads,
-        "given": format_given(case),
+        **{name: getattr(case, name) for name, condition in CONDITIONS.items() if condition.column == name},
+        "given": case.given,
         "convbench_version": __version__,
         "torch_version": version("torch"),
         "created_at": timestamp(),
@@ -216,12 +211,6 @@ def record_of(outcome: Outcome) -> Record:
 
 def _stated_options(case: Case, identity: Identity) -> dict[str, Any]:
     """The target's options, and those conditions that have no column of their own."""
-    extra = {
-        "autocast": case.autocast,
-        "weights": case.weights,
-        "pretrained": case.pretrained or None,
-        "transforms": "+".join(case.transforms) or None,
-        "input_grad": identity.input_grad,
-        "seed": case.seed or None,
-    }
-    return {**identity.options, **{key: value for key, value in extra.items() if value is not None}}
+    told = {**{name: getattr(case, name) for name in STATED}, "input_grad": identity.input_grad}
+    said = {name: value for name, value in told.items() if value != CONDITIONS[name].default}
+    return {**identity.options, **{name: "+".join(v) if isinstance(v, tuple) else v for name, v in said.items()}}

@@ -201,6 +201,14 @@ def resolve(text: str) -> Reference:
     return Reference(text, "module", head, tail)
 
 
+def target_name(text: str) -> str:
+    """The name that tables print of a target; of what is none, such as a module's class, the text itself."""
+    try:
+        return resolve(text).name
+    except UsageError:
+        return text
+
+
 def _unknown(name: str) -> str:
     hint = nearest(name, (entry.name for entry in entries().values()))
     return f"nothing is registered as {shown(name)}.{hint} `convbench list` prints every name; your own: file.py:Class"

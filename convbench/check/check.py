@@ -14,16 +14,17 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from convbench.case import Case
+from convbench.case import CONDITIONS, Case
 from convbench.check.recorded import cases_of
 from convbench.errors import UsageError
 from convbench.records import EXACT, Record, column_types
+from convbench.reference import says
 from convbench.rows import options_of
 from convbench.sweeps.local import LocalRunner
 from convbench.sweeps.store import Store
 from convbench.sweeps.study import DEFAULT_TIMEOUT_S
 from convbench.sweeps.sweep import Tell, carry_out
-from convbench.sweeps.task import Task, make_task
+from convbench.sweeps.task import make_task
 
 if TYPE_CHECKING:
     from convbench.measures.latency import LatencySettings, Ratio
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 Verdict = Literal["slower", "faster", "same", "unclear"]
 
 _ADDRESS = re.compile(r" at 0x[0-9a-f]+")  # of a default that cannot be written down
-_SAME_CONDITIONS = ("device", "dtype", "memory_format", "mode", "execution", "threads")
+_SAME_CONDITIONS = ("dtype", *(name for name, item in CONDITIONS.items() if item.column == name != "target"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ class Row:
     @property
     def label(self) -> str:
         """The case in a few words."""
-        return Task(self.case, ()).label
+        return self.case.label
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +275,11 @@ def _reference_row(row: Row, name: str, rows: Sequence[Row]) -> Row | None:
 
 
 def _is(row: Row, name: str) -> bool:
-    """Whether ``name``, as tables print it or as it was typed, is the row's target."""
-    target = row.record.target
-    return name.lower() in (target.lower(), target.rpartition(":")[2].lower())
+    """Whether ``name``, as tables print it or as it was typed, is the row's target with all that it says."""
+    try:
+        return says(row.case, name.rpartition(" #")[0] or name)
+    except UsageError:
+        return name.lower() == row.record.target.lower()
 
 
 def judge_latencies(

@@ -7,10 +7,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from convbench.case import DTYPES, Case
+from convbench.case import CONDITIONS, DTYPES, GIVEN, STATED, Case
 from convbench.errors import UsageError, nearest
 from convbench.inputs import read_inputs
-from convbench.notation import GIVEN, format_options
+from convbench.notation import format_options
 from convbench.reading import parse_json, shown, typed
 from convbench.records import Record
 from convbench.registry import resolve
@@ -19,9 +19,6 @@ from convbench.target.vetting import refuse_by_sight, require_module
 from convbench.workers.pool import ask_each
 
 JOB = "convbench.check.recorded:run"
-
-# In records that do not say what was given they stand among the effective options.
-_CONDITIONS = tuple(name for name in GIVEN if name not in ("dim", "options"))
 
 
 def cases_of(named: Sequence[tuple[str, Record]], *, trust: bool = False) -> list[Case]:
@@ -67,12 +64,11 @@ def case_of(record: Record, defaults: Mapping[str, Any]) -> Case:
     """
     if not record.input_shape:
         raise UsageError(f"{record.target}: its record has no input_shape, so the case cannot be built again")
-    named = ("device", "memory_format", "mode", "execution", "threads")
+    named = [name for name, condition in CONDITIONS.items() if condition.column == name]
     # Several dtypes, or a complex one, are the module's own: no case can ask for them.
     asked = {"dtype": record.dtype} if record.given is None and record.dtype in DTYPES else {}
     return Case.from_json(
         {
-            "target": record.target,
             "shapes": [given if isinstance(given, str) else list(given) for given in read_inputs(record.input_shape)],
             **asked,
             **{name: value for name in named if (value := getattr(record, name)) is not None},
@@ -92,7 +88,7 @@ def _given(record: Record) -> dict[str, Any]:
 
 def _effective(record: Record, defaults: Mapping[str, Any]) -> dict[str, Any]:
     stated = _options(record)
-    fields = {name: stated.pop(name) for name in _CONDITIONS if name in stated and name not in defaults}
+    fields = {name: stated.pop(name) for name in STATED if name in stated and name not in defaults}
     if "transforms" in fields:
         fields["transforms"] = str(fields["transforms"]).split("+")
     return {**fields, "options": {k: value for k, value in stated.items() if not _is_default(k, value, defaults)}}

@@ -14,6 +14,7 @@ from convbench.cli.measuring import command, progress
 from convbench.cli.saving import save_report
 from convbench.errors import ConvbenchError, MeasurementError, UsageError
 from convbench.measures.table import DEFAULT_TIMEOUT_S
+from convbench.reference import labels
 from convbench.registry import resolve
 from convbench.target.packed import Packed
 from convbench.workers.pool import Answer, Asker, Failure
@@ -72,8 +73,9 @@ class Target:
 
 
 def named(cases: Sequence[Case]) -> list[Target]:
-    """The cases by the names that they were given. Raises UsageError for a wrong one, before a process is started."""
-    return [Target(case, resolve(case.target).name) for case in cases]
+    """The cases by labels that tell them apart. Raises UsageError for a wrong one, before a process is started."""
+    names = labels(cases, [resolve(case.target).name for case in cases])
+    return [Target(case, name) for case, name in zip(cases, names, strict=True)]
 
 
 def looked_over(ask: Ask, cases: Sequence[Case]) -> list[Target]:

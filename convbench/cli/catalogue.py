@@ -59,13 +59,16 @@ Examples:
 @app.command(epilog=_SHOW_EXAMPLES)
 def show(target: Target, dim: Dim = None, option: Options = None, timeout: Timeout = None) -> None:
     """Print a target's paper, signature, options with their defaults, and parameter tree."""
-    from convbench.case import Case, parse_options
+    from convbench.case import Case
     from convbench.cli.asking import asking, value_of
     from convbench.measures.show import Shown
+    from convbench.notation import parse_options
+    from convbench.reference import read_case
     from convbench.workers.codec import decode
 
-    case = Case(target, dim=dim, options=tuple(parse_options(option or ()).items()))
-    entry = resolve(target).entry
+    usual = Case("", dim=dim, options=tuple(parse_options(option or ()).items()))
+    case = read_case(target, usual, ("dim",))
+    entry = resolve(case.target).entry
     with asking(timeout) as (ask, tell):
         tell(f"{target}: building")
         found = decode(Shown, value_of(ask({"do": "convbench.measures.show:run", "case": case.to_json()})))

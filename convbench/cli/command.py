@@ -11,6 +11,7 @@ from typing import Annotated, Any, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from convbench.case import CONDITIONS
 from convbench.cli.console import verbosity
 
 PANELS: dict[str, str] = {
@@ -36,18 +37,6 @@ _JSON_HELP = "Print JSON instead of tables: the same as -o -."
 Values = Callable[[], Sequence[str]]
 
 
-def _dtypes() -> Sequence[str]:
-    from convbench.case import DTYPES
-
-    return DTYPES
-
-
-def _devices() -> Sequence[str]:
-    from convbench.case import DEVICES
-
-    return DEVICES
-
-
 def _measures() -> Sequence[str]:
     from convbench.measures.table import MEASURES
 
@@ -62,13 +51,8 @@ def _columns() -> Sequence[str]:
 
 VALUES: dict[str, Values] = {
     "--measure": _measures,
-    "--dtype": _dtypes,
-    "--autocast": _dtypes,
-    "--device": _devices,
+    **{stated.flag: functools.partial(tuple, stated.choices) for stated in CONDITIONS.values() if stated.choices},
     "--columns": _columns,
-    "--mode": lambda: ("inference", "training", "forward"),
-    "--memory-format": lambda: ("contiguous", "channels_last"),
-    "--execution": lambda: ("eager", "compiled"),
     "--metric": lambda: ("time", "instructions"),
     "--statistic": lambda: ("abs", "square", "relu"),
     "--probe": lambda: ("signs", "ones"),

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Annotated
 
 import typer
 
+from convbench.case import Case
 from convbench.cli.app import app
 from convbench.cli.console import print_footnote, print_line, print_table
 from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
-from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, expand_targets, takes_flags
-from convbench.errors import UnknownNameError, nearest
+from convbench.cli.options import CaseFlags, Measures, Outputs, Targets, TimingFlags, takes_flags
+from convbench.reference import PER_TARGET, baseline_index, labels, read_cases
 from convbench.report.io.formats import check_outputs
 
 _EXAMPLES = """\b
@@ -26,7 +26,7 @@ Examples:
 @app.command(epilog=_EXAMPLES)
 @takes_flags
 def compare(
-    flags: CaseFlags,
+    case: CaseFlags,
     timing: TimingFlags,
     targets: Targets = None,
     measure: Measures = None,
@@ -46,42 +46,30 @@ def compare(
     from convbench.report.tables.case import compare_table, conditions
 
     output = check_outputs(output or ())
-    measures = check_measures(measure, flags.device)
-    names = expand_targets(targets, repeated=True)
-    index = _baseline_index(names, baseline)
-    cases = [flags.case(name) for name in names]
+    measures = check_measures(measure, case.device)
+    cases = read_cases(targets, case, PER_TARGET)
+    index = baseline_index(cases, baseline)
     measured = carry_out(cases, make_plan(measures, timing, strict=strict), output, index)
     saved = save(output, measured)
     from convbench.records import record_of
 
     records = [record_of(outcome) for outcome in measured.outcomes]
-    print_line(conditions(records[0]))
+    print_line(conditions(*records))
     print_table(compare_table(records))
     if "latency" in measures:
-        print_footnote(f"ratio: latency over that of {names[index]}, measured call by call in the same rounds")
-        _tell_noise_floor(flags, records[0].device_name)
+        print_footnote(f"ratio: latency over that of {labels(cases)[index]}, measured call by call in the same rounds")
+        _tell_noise_floor(case, records[0].device_name)
     tell_problems(measured.outcomes)
     raise typer.Exit(measured.exit_code or saved)
 
 
-def _tell_noise_floor(flags: CaseFlags, device_name: str | None) -> None:
+def _tell_noise_floor(case: Case, device_name: str | None) -> None:
     from convbench.calibration import load_calibration
 
-    found = load_calibration(flags.device, flags.threads, device_name)
+    found = load_calibration(case.device, case.threads, device_name)
     if found is None or found.noise_floor is None:
         print_footnote("how small a difference this machine can show is not known: convbench calibrate")
     else:
         print_footnote(
             f"calibrated {found.created_at}: differences under {found.noise_floor:.1%} cannot be told apart here"
         )
-
-
-def _baseline_index(names: Sequence[str], baseline: str | None) -> int:
-    if baseline is None:
-        return 0
-    lowered = [name.lower() for name in names]
-    if baseline.lower() not in lowered:
-        raise UnknownNameError(
-            f"--baseline {baseline!r} is not among the targets.{nearest(baseline, names)} They are: {', '.join(names)}"
-        )
-    return lowered.index(baseline.lower())

@@ -9,36 +9,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convbench.case import Case
 from convbench.cli.app import app
 from convbench.cli.asking import Ask, Target, asking, looked_over, surroundings
 from convbench.cli.command import Commands
 from convbench.cli.console import fail, note, print_table, warn
 from convbench.cli.measuring import command, start
-from convbench.cli.options import (
-    Batch,
-    CaseFlags,
-    Device,
-    Dim,
-    Options,
-    Seed,
-    Shapes,
-    Size,
-    Targets,
-    Timeout,
-    Weights,
-    expand_targets,
-    takes_flags,
-)
+from convbench.cli.options import Targets, Timeout, case_flags, takes_flags
 from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 from convbench.measures.erf.result import NOTHING_TO_RAISE, Erf
+from convbench.reference import read_cases
 from convbench.report.io.formats import FIELDS, PICTURES, check_outputs
 from convbench.target.packed import Packed
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from convbench.case import Case
     from convbench.pictures.field import Drawing
 
 erf_app = Commands(
@@ -49,20 +36,21 @@ erf_app = Commands(
 )
 app.add_typer(erf_app, name="erf")
 
+_CONDITIONS = ("dim", "size", "batch", "shapes", "weights", "pretrained", "seed")
+"""Those in which the targets of one picture or table may differ."""
+ErfCase = Annotated[
+    Case,
+    case_flags(
+        ("options", "device", *_CONDITIONS),
+        device="cpu, cuda, cuda:0, mps or xpu.  [default: cpu]",
+    ),
+]
+
 
 @dataclass(frozen=True, slots=True)
 class ErfFlags:
     """The flags that describe receptive fields, as given."""
 
-    dim: Dim = None
-    option: Options = None
-    size: Size = None
-    batch: Batch = None
-    shape: Shapes = None
-    device: Device = "cpu"
-    weights: Weights = None
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="The host's published weights.")] = False
-    seed: Seed = 0
     samples: Annotated[int, typer.Option("--samples", help="Inputs for each initialisation.")] = 32
     seeds: Annotated[int, typer.Option("--seeds", help="Initialisations that are pooled.")] = 8
     statistic: Annotated[str, typer.Option("--statistic", help="abs |g|, square g² or relu max(g, 0).")] = "abs"
@@ -87,19 +75,13 @@ class ErfFlags:
     full: Annotated[bool, typer.Option("--full", help="Compute the whole map, not only what the centre sees.")] = False
     timeout: Timeout = None
 
-    def cases(self, targets: Sequence[str] | None) -> list[Case]:
-        """A case for each target. Raises UsageError."""
-        shared = ("dim", "option", "size", "batch", "shape", "device", "weights", "pretrained", "seed")
-        flags = CaseFlags(**{name: getattr(self, name) for name in shared})
-        return [flags.case(name) for name in expand_targets(targets)]
-
-    def settings(self) -> list[dict[str, Any]]:
+    def settings(self, case: Case) -> list[dict[str, Any]]:
         """Fields of `ErfSettings` but for the inputs, once for each depth. Raises UsageError."""
         from convbench.measures.erf import ErfSettings
 
-        own = ("samples", "seeds", "statistic", "probe", "layer", "layer_scale", "precision", "dtype", "mode", "seed")
-        chosen: dict[str, Any] = {name: getattr(self, name) for name in own}
-        if self.weights is not None or self.pretrained:
+        own = ("samples", "seeds", "statistic", "probe", "layer", "layer_scale", "precision", "dtype", "mode")
+        chosen: dict[str, Any] = {"seed": case.seed, **{name: getattr(self, name) for name in own}}
+        if case.weights is not None or case.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
         chosen["evaluation"] = "full" if self.full else "auto"
         every = [{**chosen, "depth": depth} for depth in dict.fromkeys(self.depth or [1])]
@@ -128,6 +110,7 @@ class _Found:
 @erf_app.command("plot", epilog=_PLOT_EXAMPLES)
 @takes_flags
 def plot(
+    case: ErfCase,
     flags: ErfFlags,
     targets: Targets = None,
     output: Annotated[
@@ -157,7 +140,7 @@ def plot(
 
     drawing = Drawing(width, scale, columns, not no_heading, common)  # type: ignore[arg-type]
     paths = check_outputs(output or [Path("erf.png")], PICTURES)
-    found, saved = _measure(flags, targets, paths, drawing, as_data=True)
+    found, saved = _measure(case, flags, targets, paths, drawing, as_data=True)
     raise typer.Exit(found.code or saved)
 
 
@@ -175,11 +158,11 @@ Files = Annotated[
 
 @erf_app.command("measure", epilog=_MEASURE_EXAMPLES)
 @takes_flags
-def measure(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
+def measure(case: ErfCase, flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
     """Print every figure of the receptive fields, with 95% intervals over initialisations and inputs."""
     from convbench.report.tables.erf import measure_table
 
-    raise typer.Exit(_tabulate(flags, targets, output, measure_table).code)
+    raise typer.Exit(_tabulate(case, flags, targets, output, measure_table).code)
 
 
 _COMPARE_EXAMPLES = """\b
@@ -191,17 +174,18 @@ Examples:
 
 @erf_app.command("compare", epilog=_COMPARE_EXAMPLES)
 @takes_flags
-def compare(flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
+def compare(case: ErfCase, flags: ErfFlags, targets: Targets = None, output: Files = None) -> None:
     """Print the figures of several targets and how they differ from the first's: intervals, ratios, verdicts."""
     from convbench.report.tables.erf import compare_table, comparison_note
 
-    found = _tabulate(flags, targets, output, compare_table, compared=True)
+    found = _tabulate(case, flags, targets, output, compare_table, compared=True)
     if len(found.fields) > 1:
         note(comparison_note(found.fields))
     raise typer.Exit(found.code)
 
 
 def _tabulate(
+    case: Case,
     flags: ErfFlags,
     targets: Sequence[str] | None,
     output: Sequence[Path] | None,
@@ -209,7 +193,7 @@ def _tabulate(
     *,
     compared: bool = False,
 ) -> _Found:
-    found, saved = _measure(flags, targets, check_outputs(output or (), FIELDS), compared=compared)
+    found, saved = _measure(case, flags, targets, check_outputs(output or (), FIELDS), compared=compared)
     if found.fields:
         print_table(table(found.fields))
     found.code = found.code or saved
@@ -217,6 +201,7 @@ def _tabulate(
 
 
 def _measure(
+    case: Case,
     flags: ErfFlags,
     targets: Sequence[str] | None,
     output: Sequence[Path],
@@ -231,11 +216,13 @@ def _measure(
     """
     from convbench.report.tables.erf import erf_report
 
-    if flags.device.partition(":")[0] == "meta":
+    if case.device_type == "meta":
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
-    cases, every, since, found = flags.cases(targets), flags.settings(), start(output), _Found()
+    cases = read_cases(targets, case, _CONDITIONS)
+    since, found = start(output), _Found()
+    flags.settings(case)  # raises what is wrong with them, before anything is imported
     with asking(flags.timeout) as (ask, tell):
-        wanted = [(target, settings) for target in looked_over(ask, cases) for settings in every]
+        wanted = [(target, settings) for target in looked_over(ask, cases) for settings in flags.settings(target.case)]
         try:
             for number, (target, settings) in enumerate(wanted, start=1):
                 tell(f"{target.name}: {number} of {len(wanted)}")
@@ -276,7 +263,7 @@ def _measure_one(
         found.failed.append({"target": target.name, "depth": settings["depth"], **status})
         found.code = 3
         return
-    erf = decode(Erf, answer.value["erf"])
+    erf = replace(decode(Erf, answer.value["erf"]), label=target.name)
     found.fields.append(erf)
     for message in erf.warnings:
         if message != NOTHING_TO_RAISE:

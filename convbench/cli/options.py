@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from pathlib import Path
-from typing import Annotated, Any, cast, get_type_hints
+from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 import typer
 
-from convbench.case import Case, parse_options
-from convbench.errors import UsageError
-from convbench.inputs import read_inputs
-from convbench.registry import HOSTS, Kind, entries, select
+from convbench.case import CONDITIONS, Case
+from convbench.condition import Condition
+from convbench.measures.table import MEASURES, USUAL
+from convbench.reference import PER_TARGET
+from convbench.registry import HOSTS, entries
 
 
 def complete_target(incomplete: str) -> list[str]:
-    """Registered names and host prefixes that start with what was typed."""
+    """Registered names and host prefixes that start with what was typed; after @ conditions, after + changes."""
+    said, sign, begun = re.fullmatch(r"(?:(.*)([@+]))?(.*)", incomplete, re.DOTALL).groups("")  # type: ignore[union-attr]
+    if sign == "@":
+        done, comma, begun = begun.rpartition(",")
+        words = [
+            f"{CONDITIONS[name].singular}=" for name in PER_TARGET if name not in ("target", "options", "transforms")
+        ]
+        return [f"{said}@{done}{comma}{word}" for word in words if word.startswith(begun)]
+    if sign == "+":
+        changes = [flag.removeprefix("--") for flag in CONDITIONS["transforms"].switches]
+        return [f"{said}+{change}" for change in changes if change.startswith(begun)]
     names = [entry.name for entry in entries().values()] + [f"{host}:" for host in HOSTS]
     return [name for name in names if name.lower().startswith(incomplete.lower())]
-
-
-def expand_targets(references: Sequence[str] | None, kind: Kind = "block", *, repeated: bool = False) -> list[str]:
-    """References as typed, wildcards replaced by what they match; every registered ``kind`` when there are none.
-
-    repeated: whether a name that is typed twice stays twice. A wildcard adds only what is not there yet.
-    """
-    if not references:
-        return [entry.name for entry in select(kind=kind)]
-    names: list[str] = []
-    for reference in references:
-        wild = any(symbol in reference for symbol in "*?[") and ":" not in reference
-        found = [entry.name for entry in select([reference])] if wild else [reference]
-        names += [name for name in found if name not in names or (repeated and not wild)]
-    return names
 
 
 Target = Annotated[
@@ -43,7 +40,8 @@ Target = Annotated[
     typer.Argument(
         autocompletion=complete_target,
         show_default=False,
-        help="A registered name, file.py:Class, package.module:Class, timm:model or torchvision:model.",
+        help="A registered name, file.py:Class, package.module:Class, timm:model or torchvision:model, "
+        "with its own options and conditions if any: 'PyConv(kernels=[3,5])@dim=96+refocus'.",
     ),
 ]
 Targets = Annotated[
@@ -52,72 +50,33 @@ Targets = Annotated[
         metavar="TARGET",
         autocompletion=complete_target,
         show_default=False,
-        help="Registered names (wildcards allowed), file.py:Class, package.module:Class, timm:… or torchvision:…",
+        help="Registered names (wildcards allowed), file.py:Class, package.module:Class, timm:… or torchvision:…, "
+        "each with its own options and conditions if any: 'PyConv(kernels=[3,5])@dim=96+refocus'.",
     ),
 ]
-Dim = Annotated[int | None, typer.Option("--dim", help="Channels of a block.  [default: 64]", show_default=False)]
-Options = Annotated[
-    list[str] | None,
-    typer.Option(
-        "-p", "--option", metavar="KEY=VALUE", help="An option of the target, as a Python literal; repeatable."
-    ),
-]
-Size = Annotated[
-    int | None,
-    typer.Option("--size", help="Height and width.  [default: 56; networks: 224]", show_default=False),
-]
-Batch = Annotated[int | None, typer.Option("--batch", help="Batch size.  [default: 1]", show_default=False)]
-Shapes = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--shape",
-        "--input",
-        metavar="N,C,H,W",
-        help="An input, instead of --batch and --size; repeat for more. In full [NAME=]SHAPE[:DTYPE[:LOW..HIGH]], such "
-        "as step=2:int64:0..999; [a, b], (a, b) and {key: a} are lists, tuples and dicts.",
-    ),
-]
-Device = Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps, xpu, or meta: no computing, any size.")]
-Dtype = Annotated[
-    str | None,
-    typer.Option(
-        "--dtype",
-        help="float32, float64, bfloat16 or float16: converts floating parameters, and complex ones to that width.  "
-        "[default: the module's own]",
-        show_default=False,
-    ),
-]
-Autocast = Annotated[
-    str | None,
-    typer.Option("--autocast", metavar="DTYPE", help="Run under autocast to this dtype.", show_default=False),
-]
-ChannelsLast = Annotated[bool, typer.Option("--channels-last", help="Module and input in channels_last memory format.")]
-Compile = Annotated[bool, typer.Option("--compile", help="Time the module under torch.compile.")]
-Mode = Annotated[str, typer.Option("--mode", help="inference; training: forward + backward; forward: its first half.")]
-InputGrad = Annotated[
-    bool | None,
-    typer.Option(
-        "--input-grad/--no-input-grad",
-        help="Whether training computes the input's gradient.  [default: blocks yes, networks no]",
-        show_default=False,
-    ),
-]
-Threads = Annotated[int, typer.Option("--threads", help="CPU threads of the timed calls.")]
-Weights = Annotated[
-    Path | None, typer.Option("--weights", metavar="FILE", help="Checkpoint, .pth or .safetensors.", show_default=False)
-]
-Pretrained = Annotated[bool, typer.Option("--pretrained", help="The host's published weights (timm:, torchvision:).")]
-Refocus = Annotated[bool, typer.Option("--refocus", help="Replace the target's k×k convolutions by RefConv.")]
-Fused = Annotated[
-    bool, typer.Option("--fused", help="With --refocus: fold every RefConv back into a plain convolution.")
-]
-Seed = Annotated[int, typer.Option("--seed", help="Seed of initialisation and input.")]
+
+
+def _flag(stated: Condition, said: str | None = None, *, several: bool = False) -> Any:
+    """The flag of a condition, for Typer. said: another help; several: as many values as are wanted, for a sweep."""
+    usual = stated.usual or ("" if stated.default in (None, ()) or stated.kind is bool else str(stated.default))
+    flags = stated.flags or (stated.flag,)
+    if stated.kind is bool and stated.default is None and not several:
+        flags = (f"{stated.flag}/--no-{stated.flag.removeprefix('--')}",)
+    metavar = stated.metavar or ("A,B,…" if several else None)
+    text = said or stated.help + (f"  [default: {usual}]" if usual else "")
+    return typer.Option(*flags, metavar=metavar, help=text, show_default=False)
+
+
+Dim = Annotated[int | None, _flag(CONDITIONS["dim"])]
+Options = Annotated[list[str] | None, _flag(CONDITIONS["options"])]
+Device = Annotated[str, _flag(CONDITIONS["device"])]
+Threads = Annotated[int, _flag(CONDITIONS["threads"])]
 Measures = Annotated[
     list[str] | None,
     typer.Option(
         "--measure",
         metavar="NAME",
-        help="params, cost, latency, memory or erf; repeatable.  [default: all that can be]",
+        help=f"{', '.join(MEASURES)}; repeatable.  [default: {', '.join(USUAL)}, where they can be]",
     ),
 ]
 Outputs = Annotated[
@@ -161,52 +120,48 @@ Force = Annotated[bool, typer.Option("--force", help="Time although more threads
 
 
 @dataclass(frozen=True, slots=True)
-class CaseFlags:
-    """The flags that describe a case, as given."""
+class Group:
+    """A group of flags: what Typer is shown of them, and what is made of their values."""
 
-    dim: Dim = None
-    option: Options = None
-    size: Size = None
-    batch: Batch = None
-    shape: Shapes = None
-    device: Device = "cpu"
-    dtype: Dtype = None
-    autocast: Autocast = None
-    channels_last: ChannelsLast = False
-    compile: Compile = False
-    mode: Mode = "inference"
-    input_grad: InputGrad = None
-    threads: Threads = 1
-    weights: Weights = None
-    pretrained: Pretrained = False
-    refocus: Refocus = False
-    fused: Fused = False
-    seed: Seed = 0
+    parameters: Sequence[inspect.Parameter]
+    collect: Callable[[Mapping[str, Any]], Any]
 
-    def case(self, target: str) -> Case:
-        """The case of ``target`` under these flags. Raises UsageError."""
-        if self.fused and not self.refocus:
-            raise UsageError("--fused folds what --refocus made: give both, --refocus --fused")
-        return Case(
-            target,
-            dim=self.dim,
-            options=tuple(parse_options(self.option or ()).items()),
-            batch=1 if self.batch is None else self.batch,
-            size=self.size,
-            shapes=tuple(item for text in self.shape or () for item in read_inputs(text)),
-            device=self.device,
-            dtype=self.dtype,
-            memory_format="channels_last" if self.channels_last else "contiguous",
-            mode=cast(Any, self.mode),
-            execution="compiled" if self.compile else "eager",
-            threads=self.threads,
-            autocast=self.autocast,
-            input_grad=self.input_grad,
-            weights=None if self.weights is None else str(self.weights),
-            pretrained=self.pretrained,
-            transforms=(("refocus",) if self.refocus else ()) + (("fuse",) if self.fused else ()),
-            seed=self.seed,
-        )
+
+def case_flags(names: Iterable[str] = CONDITIONS, **helps: str) -> Group:
+    """The flags of these conditions, which give a case without a target. helps: where a command says it otherwise."""
+    chosen = [CONDITIONS[name] for name in names if name != "target"]
+    parameters = []
+    for stated in chosen:
+        for flag, (_, text) in stated.switches.items():
+            parameters.append(_parameter(_name(flag), Annotated[bool, typer.Option(flag, help=text)], False))
+        if not stated.switches:
+            kind: Any = list[str] if stated.reader is not None else stated.kind
+            parameters.append(_parameter(stated.name, Annotated[kind | None, _flag(stated, helps.get(stated.name))]))
+
+    def collect(values: Mapping[str, Any]) -> Case:
+        found: dict[str, Any] = {}
+        for stated in chosen:
+            said = "+".join(value for flag, (value, _) in stated.switches.items() if values[_name(flag)])
+            value = said or values.get(stated.name)
+            if value:
+                found[stated.name] = stated.read(value)
+            elif value is not None and not stated.switches:
+                found[stated.name] = value
+        return Case("", **found)
+
+    return Group(parameters, collect)
+
+
+def key_flags(keys: Iterable[Condition], *, several: bool = False) -> Group:
+    """A flag for each of these keys of a study, and the values that are given, by plural; several: as texts."""
+    parameters = []
+    for key in keys:
+        kind: Any = list[str] if several else key.kind
+        parameters.append(_parameter(key.plural, Annotated[kind | None, _flag(key, several=several)]))
+    return Group(
+        parameters,
+        lambda values: {name: value for name, value in values.items() if value or value == 0},
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,21 +178,18 @@ class TimingFlags:
 
 
 def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
-    """Spell out every parameter of ``command`` that is a dataclass of flags, so that Typer sees one option a field."""
+    """Spell out each parameter of ``command`` that is a group, or a dataclass, of flags as options of Typer's."""
     hints = get_type_hints(command, include_extras=True)
-    signature = inspect.signature(command)
-    groups: dict[str, Any] = {name: hint for name, hint in hints.items() if is_dataclass(hint)}
+    groups = {name: group for name, hint in hints.items() if (group := _group(hint)) is not None}
     parameters: list[inspect.Parameter] = []
-    for name, parameter in signature.parameters.items():
-        if name in groups:
-            parameters += _flags_of(groups[name])
-        else:
-            parameters.append(parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY))
+    for name, parameter in inspect.signature(command).parameters.items():
+        single = parameter.replace(annotation=hints[name], kind=inspect.Parameter.KEYWORD_ONLY)
+        parameters += groups[name].parameters if name in groups else [single]
 
     @functools.wraps(command)
     def expanded(**values: Any) -> None:
         for name, group in groups.items():
-            values[name] = group(**{item.name: values.pop(item.name) for item in fields(group)})
+            values[name] = group.collect({item.name: values.pop(item.name) for item in group.parameters})
         command(**values)
 
     expanded.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -246,9 +198,24 @@ def takes_flags(command: Callable[..., None]) -> Callable[..., None]:
     return expanded
 
 
-def _flags_of(group: Any) -> list[inspect.Parameter]:
-    hints = get_type_hints(group, include_extras=True)
-    return [
-        inspect.Parameter(item.name, inspect.Parameter.KEYWORD_ONLY, default=item.default, annotation=hints[item.name])
-        for item in fields(group)
-    ]
+def _group(hint: Any) -> Group | None:
+    if get_origin(hint) is Annotated:
+        return next((part for part in get_args(hint) if isinstance(part, Group)), None)
+    if not is_dataclass(hint):
+        return None
+    hints = get_type_hints(hint, include_extras=True)
+    made: Any = hint
+    return Group(
+        [_parameter(item.name, hints[item.name], item.default) for item in fields(hint)], lambda values: made(**values)
+    )
+
+
+def _parameter(name: str, annotation: Any, default: Any = None) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
+def _name(flag: str) -> str:
+    return flag.removeprefix("--").replace("-", "_")
+
+
+CaseFlags = Annotated[Case, case_flags()]

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from convbench.case import Case
 from convbench.cli.app import app
 from convbench.cli.console import note, out, print_table
 from convbench.cli.measuring import carrying_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
+from convbench.reference import read_case
 from convbench.registry import resolve
 from convbench.report.io.formats import check_outputs
 
@@ -34,7 +36,7 @@ Examples:
 @app.command(epilog=_EXAMPLES)
 @takes_flags
 def plug(
-    flags: CaseFlags,
+    case: CaseFlags,
     timing: TimingFlags,
     blocks: Annotated[
         list[str],
@@ -97,8 +99,8 @@ def plug(
     (MRFA) replaces convs that keep width and size, or goes in after stages. The other flags describe the host; every
     layer that was asked for is listed, with the reason where it stayed as it was.
     """
-    from convbench.case import parse_options
     from convbench.measures.table import check_measures
+    from convbench.notation import parse_options
     from convbench.plugging.change import summary
     from convbench.plugging.measure import Order, compare_with_host
     from convbench.records import record_of
@@ -111,15 +113,17 @@ def plug(
         raise UsageError(f"--save writes one plugged host, and there are {len(blocks)} blocks")
     if after and where:
         raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
-    default = ["params", "cost", "memory"] + (["latency"] if flags.device != "meta" else [])
-    measures = check_measures(measure or default, flags.device)
-    options = parse_options(flags.option or ())
-    case = replace(flags, option=host_option).case(into)
+    default = ["params", "cost", "memory"] + (["latency"] if case.device != "meta" else [])
+    measures = check_measures(measure or default, case.device)
+    plugged_in = [read_case(block, Case("", options=case.options), ()) for block in dict.fromkeys(blocks)]
+    if any(block.transforms for block in plugged_in):
+        raise UsageError("a block is plugged in as it is: +refocus and the like are for the host of --into")
+    host = read_case(into, replace(case, options=tuple(parse_options(host_option or ()).items())))
     plan = make_plan(measures, timing)
-    for reference in (*blocks, into):
-        resolve(reference)
+    for one in (*plugged_in, host):
+        resolve(one.target)
     also = {"code" if path.suffix == ".py" else "weights" for path in files}
-    order = Order(case, list(dict.fromkeys(blocks)), options, where or "3x3", after or (), also)
+    order = Order(host, plugged_in, where or "3x3", after or (), also)
     found: list[Prepared] = []
     written: list[int] = []
 
@@ -135,7 +139,7 @@ def plug(
         out().print("", *lines, "", sep="\n")
     records = [record_of(outcome) for outcome in measured.outcomes]
     if len(records) > 1:
-        out().print(conditions(records[0]))
+        out().print(conditions(*records))
         print_table(plug_table(*records))
     if "latency" in measures:
         note("ratio of latencies: measured call by call in the same rounds")

@@ -15,6 +15,7 @@ from convbench.cli.measuring import carry_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, Target, TimingFlags, takes_flags
 from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
+from convbench.reference import read_case
 from convbench.report.io.formats import PICTURES, check_outputs
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ Examples:
 @takes_flags
 def profile(
     target: Target,
-    flags: CaseFlags,
+    case: CaseFlags,
     timing: TimingFlags,
     measure: Measures = None,
     tree: Annotated[bool, typer.Option("--tree", help="Also cost by module.")] = False,
@@ -63,11 +64,12 @@ def profile(
 
     output = check_outputs(output or ())
     drawings = check_outputs([memory_timeline] if memory_timeline is not None else (), (*PICTURES, ".csv"))
-    measures = check_measures(measure, flags.device)
+    case = read_case(target, case)
+    measures = check_measures(measure, case.device)
     if cross_check and "cost" not in measures:
         raise UsageError("--cross-check compares costs: measure them, --measure cost")
     asked = (*measures, "cross-check") if cross_check and "cross-check" not in measures else measures
-    measured = carry_out([flags.case(target)], make_plan(asked, timing, strict=strict), output)
+    measured = carry_out([case], make_plan(asked, timing, strict=strict), output)
     (outcome,) = measured.outcomes
     sections = _sections(outcome, tree=tree, depth=depth, by_operator=by_operator, at_peak=at_peak)
     saved = save(output, measured, sections)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,16 +12,19 @@ import typer
 from convbench.cli.app import app
 from convbench.cli.console import err, note, out, print_table, verbosity, warn
 from convbench.cli.measuring import command
-from convbench.cli.options import Outputs, Targets, Trust, takes_flags
+from convbench.cli.options import Outputs, Targets, Trust, key_flags, takes_flags
 from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 from convbench.report.io.formats import check_outputs
+from convbench.sweeps.settings import AXES, KEYS, SETTINGS, Given, settings_from_flags
 
 if TYPE_CHECKING:
     from convbench.sweeps.study import Study
     from convbench.sweeps.sweep import Progress, Result
 
-_EXAMPLES = """\b
+_FURTHER = [key.plural for key in AXES if key.name not in ("target", "dim", "size", "measures")]
+
+_EXAMPLES = f"""\b
 Examples:
   convbench sweep MRFA PyConv --dim 32,64 --size 14,28 --measure params,cost -o sweep.csv
   convbench sweep Conv3x3 --dim 64 --mode inference,training --measure latency --max-time 2 -o latency.html
@@ -42,74 +44,22 @@ A study file has the same keys in the plural, each with one value or a list of v
   kernels = [[3, 5], [3, 5, 7]]
   [[grid]]                         # several grids: each takes what stands above and says what differs
   modes = "training"
-Further keys: batches, shapes, devices, dtypes, autocasts, memory_formats, modes, executions, threads,
-transforms, weights, pretrained, input_grads, seeds; and one value each: strict, timeout, processes,
-max_time, rigorous, metric, force_threads.
+Further keys: {", ".join(_FURTHER[:8])},
+{", ".join(_FURTHER[8:])};
+and one value each: {", ".join(key.plural for key in SETTINGS)}.
 
 \b
 The store (study.jsonl after study.toml, else sweep.jsonl) holds one JSON line a measured case:
-  {"key": …, "record": {the columns}, "task": {the case, its measures}, "environment": …, "wall_s": …, …}
+  {{"key": …, "record": {{the columns}}, "task": {{the case, its measures}}, "environment": …, "wall_s": …, …}}
 Each line is on disk before the next case begins. A case that it holds is not measured again; the files
 named by -o are written from it at the end, and when the sweep is interrupted.
 """
 
 
-def _values(flag: str, text: str) -> Any:
-    return typer.Option(flag, metavar="A,B,…", help=text, show_default=False)
-
-
-@dataclass(frozen=True, slots=True)
-class GridFlags:
-    """The axes of the grid, as typed. Each may be repeated."""
-
-    dims: Annotated[list[str] | None, _values("--dim", "Channels of blocks.")] = None
-    sizes: Annotated[list[str] | None, _values("--size", "Heights and widths.")] = None
-    batches: Annotated[list[str] | None, _values("--batch", "Batch sizes.")] = None
-    shapes: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--shape",
-            "--input",
-            metavar="N,C,H,W",
-            help="Inputs of a case, instead of --batch and --size; several with ; between them; repeat for more cases.",
-        ),
-    ] = None
-    devices: Annotated[list[str] | None, _values("--device", "cpu, cuda, cuda:0, mps, xpu, meta.")] = None
-    dtypes: Annotated[list[str] | None, _values("--dtype", "float32, float64, bfloat16, float16.")] = None
-    autocasts: Annotated[list[str] | None, _values("--autocast", "Autocast dtypes, or none.")] = None
-    memory_formats: Annotated[list[str] | None, _values("--memory-format", "contiguous, channels_last.")] = None
-    modes: Annotated[list[str] | None, _values("--mode", "inference, training, forward.")] = None
-    executions: Annotated[list[str] | None, _values("--execution", "eager, compiled.")] = None
-    threads: Annotated[list[str] | None, _values("--threads", "CPU threads of the timed calls.")] = None
-    transforms: Annotated[list[str] | None, _values("--transform", "none, refocus, refocus+fuse.")] = None
-    seeds: Annotated[list[str] | None, _values("--seed", "Seeds of initialisation and input.")] = None
-    measures: Annotated[
-        list[str] | None, _values("--measure", "params, cost, latency, memory, erf.  [default: all that can be]")
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
-class SettingFlags:
-    """What holds for every case, as typed."""
-
-    strict: Annotated[bool, typer.Option("--strict", help="A case with an uncounted operator fails.")] = False
-    processes: Annotated[
-        int | None, typer.Option("--processes", help="Measuring processes a case.  [default: 3]", show_default=False)
-    ] = None
-    max_time: Annotated[
-        float | None, typer.Option("--max-time", help="Seconds of timing a case and process.", show_default=False)
-    ] = None
-    rigorous: Annotated[bool, typer.Option("--rigorous", help="Eight processes and tighter intervals.")] = False
-    metric: Annotated[
-        str | None, typer.Option("--metric", help="time, or instructions.  [default: time]", show_default=False)
-    ] = None
-    timeout: Annotated[
-        float | None,
-        typer.Option("--timeout", help="Seconds after which a case is given up.  [default: 1800]", show_default=False),
-    ] = None
-    force_threads: Annotated[
-        bool, typer.Option("--force-threads", help="Time although more threads are asked for than cores are idle.")
-    ] = False
+GridFlags = Annotated[
+    Mapping[str, Sequence[str]], key_flags([key for key in AXES if key.name != "target"], several=True)
+]
+SettingFlags = Annotated[Mapping[str, Any], key_flags(SETTINGS)]
 
 
 @app.command(epilog=_EXAMPLES)
@@ -121,7 +71,7 @@ def sweep(
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "-p", "--option", metavar="KEY=A,B,…", help="Values of an option; a list is one value: kernels=[3,5],[3]."
+            "-p", "--option", metavar="KEY=A,B,…", help="Values of an option; a list is one: kernels=[3,5],[3]."
         ),
     ] = None,
     store: Annotated[
@@ -173,7 +123,6 @@ def sweep(
 
 def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, options: Sequence[str]) -> Study:
     """The study of a file, of flags, or of a file with flags that override its keys. Raises UsageError."""
-    from convbench.sweeps.settings import Given, settings_from_flags
     from convbench.sweeps.study import make_study
     from convbench.sweeps.study_file import settings_from_file
 
@@ -181,12 +130,8 @@ def read_study(targets: Sequence[str], grid: GridFlags, settings: SettingFlags, 
     if len(files) > 1:
         raise UsageError(f"one study at a time, got {', '.join(files)}")
     named = [name for name in targets if name not in files]
-    texts = {field.name: value for field in fields(grid) if (value := getattr(grid, field.name))}
-    flags = dict(settings_from_flags({**texts, **({"targets": named} if named else {})}, options))
-    for field in fields(settings):
-        value = getattr(settings, field.name)
-        if value is not None and value is not False:
-            flags[(field.name,)] = Given(value, f"--{field.name.replace('_', '-')}")
+    flags = dict(settings_from_flags({**grid, **({"targets": named} if named else {})}, options))
+    flags |= {(name,): Given(value, KEYS[name].flag) for name, value in settings.items()}
     layers = [settings_from_file(Path(files[0]))] if files else []
     return make_study(*layers, [flags])
 
@@ -216,9 +161,11 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
         elif isinstance(event, Finished):
             if event.record.status != "ok":
                 reason = (event.record.error or "").splitlines()
-                warn(f"{event.task.label}: {event.record.status}: {reason[0] if reason else 'no reason given'}")
+                warn(f"{event.task.case.label}: {event.record.status}: {reason[0] if reason else 'no reason given'}")
             if not err().is_terminal:
-                note(f"[{progress.done}/{progress.total}] {event.task.label}: {event.wall_s:.1f} s{_left(progress)}")
+                note(
+                    f"[{progress.done}/{progress.total}] {event.task.case.label}: {event.wall_s:.1f} s{_left(progress)}"
+                )
 
     if verbosity.quiet or not err().is_terminal:
         yield tell
@@ -233,7 +180,7 @@ def _telling(store: Path) -> Iterator[Callable[[Progress], None]]:
         def draw(progress: Progress) -> None:
             tell(progress)
             share = progress.done / progress.total
-            where = "" if isinstance(progress.event, Said) else f" · {progress.event.task.label}"
+            where = "" if isinstance(progress.event, Said) else f" · {progress.event.task.case.label}"
             live.update(Text(f"[{progress.done}/{progress.total}] {share:.0%}{_left(progress)}{where}"), refresh=True)
 
         yield draw

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
 from typing import Annotated, Any
 
 import typer
@@ -13,26 +12,14 @@ from convbench.cli.app import app
 from convbench.cli.asking import asking, named, save_table
 from convbench.cli.console import fail, out, print_heading, print_table
 from convbench.cli.measuring import start
-from convbench.cli.options import (
-    CaseFlags,
-    Dim,
-    Fused,
-    Options,
-    Outputs,
-    Pretrained,
-    Refocus,
-    Seed,
-    Shapes,
-    Targets,
-    Timeout,
-    Weights,
-    expand_targets,
-    takes_flags,
-)
+from convbench.cli.options import Outputs, Targets, Timeout, case_flags, takes_flags
 from convbench.errors import UsageError
+from convbench.reference import read_cases
 from convbench.report.io.formats import check_outputs
 from convbench.verify.carry_out import Verified, prepare, results
 from convbench.verify.table import CHECKS, choose_checks
+
+_CONDITIONS = ("dim", "size", "shapes", "weights", "pretrained", "seed")
 
 _EXAMPLES = """\b
 Examples:
@@ -55,38 +42,17 @@ def _names(flag: str, text: str) -> Any:
     return typer.Option(flag, metavar="NAME", help=text, autocompletion=_complete_check, show_default=False)
 
 
-@dataclass(frozen=True, slots=True)
-class VerifyFlags:
-    """The flags that describe what is verified, as given."""
-
-    dim: Dim = None
-    option: Options = None
-    size: Annotated[
-        int | None,
-        typer.Option(
-            "--size",
-            help="Height and width.  [default: the first that the target takes of 16, 56; networks: 64, 65, 224]",
-            show_default=False,
-        ),
-    ] = None
-    shape: Shapes = None
-    device: Annotated[str, typer.Option("--device", help="cpu, cuda, cuda:0, mps or xpu.")] = "cpu"
-    weights: Weights = None
-    pretrained: Pretrained = False
-    refocus: Refocus = False
-    fused: Fused = False
-    seed: Seed = 0
-
-    def case(self, target: str) -> Case:
-        """The case of ``target`` under these flags. Raises UsageError."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return CaseFlags(**given).case(target)
-
-
 @app.command(epilog=_EXAMPLES)
 @takes_flags
 def verify(
-    flags: VerifyFlags,
+    case: Annotated[
+        Case,
+        case_flags(
+            ("options", "device", "transforms", *_CONDITIONS),
+            size="Height and width.  [default: the first that the target takes of 16, 56; networks: 64, 65, 224]",
+            device="cpu, cuda, cuda:0, mps or xpu.  [default: cpu]",
+        ),
+    ],
     targets: Targets = None,
     check: Annotated[list[str] | None, _names("--check", "Run only this check; repeatable.")] = None,
     skip: Annotated[list[str] | None, _names("--skip", "Do not run this check; repeatable.")] = None,
@@ -103,8 +69,8 @@ def verify(
 
     output = check_outputs(output or ())
     checks = choose_checks(check or (), skip or (), require or ())
-    cases = [flags.case(name) for name in expand_targets(targets)]
-    if flags.device.partition(":")[0] == "meta":
+    cases = read_cases(targets, case, _CONDITIONS)
+    if case.device_type == "meta":
         raise UsageError(
             "verify computes, and nothing is computed on meta: use --device cpu (building on meta is a check)"
         )
@@ -127,7 +93,7 @@ def verify(
         print_table(verify_table(item.results))
         out().print()
     if len(done) > 1 and not interrupted:
-        print_table(verify_matrix({label: item.results for label, item in zip(_labels(done), done, strict=True)}))
+        print_table(verify_matrix({item.name: item.results for item in done}))
     raise typer.Exit(130 if interrupted else _exit_code(done) or saved)
 
 
@@ -149,14 +115,6 @@ def _conditions(item: Verified) -> str:
     about = _about(item)
     known = [about["input_shape"], about["device"], about["torch_version"] and f"torch {about['torch_version']}"]
     return " · ".join(filter(None, known))
-
-
-def _labels(done: Sequence[Verified]) -> list[str]:
-    """Their names, and where two are called the same the second's reference as well."""
-    names = [item.name for item in done]
-    return [
-        name if name not in names[:index] else f"{name} ({done[index].case.target})" for index, name in enumerate(names)
-    ]
 
 
 def _exit_code(done: Sequence[Verified]) -> int:

@@ -19,6 +19,8 @@ from convbench.case import Case
 from convbench.errors import CaseTimeout, ConvbenchError, MeasurementError
 from convbench.measures.outcome import Identity, Outcome
 from convbench.measures.table import MEASURES, Plan, find
+from convbench.reference import labels
+from convbench.registry import target_name
 from convbench.source import Source
 from convbench.target.packed import Packed, pack
 from convbench.workers.codec import decode
@@ -161,7 +163,8 @@ class Measurer:
         Raises Interrupted with what was complete.
         """
         packed = [self._packed(case) for case in cases]
-        outcomes = [Outcome(one.case) for one in packed]
+        called = labels([one.case for one in packed], [target_name(one.case.target) for one in packed])
+        outcomes = [Outcome(one.case, name) for one, name in zip(packed, called, strict=True)]
         reached = 0
         begun = time.monotonic()
         try:

@@ -42,6 +42,7 @@ class Identity:
 class Outcome:
     """What one case gave: the result of each measure that was taken, and why the others were not.
 
+    label: that tells it from the others that were measured with it.
     identity: None where the target could not even be imported. results: by measure.
     ratio: latency over that of ``baseline``, where several cases were timed.
     problem: ``(status, reason)`` of the first measure that failed; refusal: what was wrong with the request, if that.
@@ -50,6 +51,7 @@ class Outcome:
     """
 
     case: Case
+    label: str = ""
     identity: Identity | None = None
     results: dict[str, Any] = field(default_factory=dict)
     ratio: Ratio | None = None
@@ -64,7 +66,7 @@ class Outcome:
     @property
     def name(self) -> str:
         """The name that tables print."""
-        return self.identity.name if self.identity is not None else self.case.target
+        return self.label or (self.identity.name if self.identity is not None else self.case.target)
 
     @property
     def remarks(self) -> list[str]:

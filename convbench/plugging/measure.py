@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from convbench.measures.carry_out import Interrupted, Measurer
 from convbench.measures.outcome import Outcome
 from convbench.measures.table import Plan
 from convbench.plugging.change import Prepared
+from convbench.reference import labels
 from convbench.registry import resolve
 from convbench.target.packed import Packed
 from convbench.workers.codec import decode
@@ -24,13 +25,12 @@ from convbench.workers.pool import Answer, Asker, Failure
 class Order:
     """What to plug into the host of ``case``, and where; each block by itself.
 
-    blocks, options: the blocks' references, and what the user gave them. where, after: see `plug_into`.
+    blocks: of which only the target and its options count. where, after: see `plug_into`.
     also: ``code``, ``weights``, where these are wanted.
     """
 
     case: Case
-    blocks: Sequence[str]
-    options: Mapping[str, Any] = field(default_factory=dict)
+    blocks: Sequence[Case]
     where: str = "3x3"
     after: Sequence[str] = ()
     also: Collection[str] = ()
@@ -41,8 +41,8 @@ class Order:
             {
                 "do": "convbench.plugging.job:run",
                 "case": self.case.to_json(),
-                "block": block,
-                "options": dict(self.options),
+                "block": block.target,
+                "options": dict(block.options),
                 "where": self.where,
                 "after": list(self.after),
                 "folder": str(folder / str(index)),
@@ -71,7 +71,12 @@ def compare_with_host(
         refused = [answer.failure for answer in answers if answer.failure is not None and answer.failure.refused]
         if len(refused) == len(answers):
             raise UsageError(refused[0].reason)
-        prepared = [decode(Prepared, answer.value) for answer in answers if answer.failure is None]
+        names = labels(order.blocks, [resolve(block.target).name for block in order.blocks])
+        prepared = [
+            replace(decode(Prepared, answer.value), block=name)
+            for name, answer in zip(names, answers, strict=True)
+            if answer.failure is None
+        ]
         for one in prepared:
             found(one)
         outcomes: list[Outcome] = []
@@ -100,6 +105,6 @@ def _lost(case: Case, answer: Answer) -> Outcome | None:
 
 def _name(outcome: Outcome, plugged: Prepared) -> None:
     """Say in the record what the plugged module is."""
-    outcome.case = replace(outcome.case, target=plugged.name)
+    outcome.case, outcome.label = replace(outcome.case, target=plugged.name), plugged.name
     if outcome.identity is not None:
         outcome.identity = replace(outcome.identity, name=plugged.name, kind=plugged.kind, options=plugged.options)

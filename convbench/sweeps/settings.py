@@ -6,8 +6,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convbench.case import literal
-from convbench.errors import UsageError, nearest
+from convbench.case import CONDITIONS
+from convbench.condition import Condition
+from convbench.errors import UsageError, nearest, placed
+from convbench.measures.table import MEASURES, USUAL
+from convbench.notation import literal
 from convbench.reading import shown
 
 KeyPath = tuple[str, ...]
@@ -31,48 +34,26 @@ Settings = Mapping[KeyPath, Given]
 """What was given, by key: ``("dims",)``, ``("options", "bias")``, ``("options", "PyConv", "kernels")``."""
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A key of a study. Its other spelling is that of the flag.
-
-    field: of `Case`, for an axis of the grid; empty for a setting, which takes one value.
-    """
-
-    name: str
-    singular: str
-    kind: type
-    field: str = ""
-
-
-KEYS: tuple[Key, ...] = (
-    Key("targets", "target", str, "target"),
-    Key("dims", "dim", int, "dim"),
-    Key("sizes", "size", int, "size"),
-    Key("batches", "batch", int, "batch"),
-    Key("shapes", "shape", str, "shapes"),
-    Key("devices", "device", str, "device"),
-    Key("dtypes", "dtype", str, "dtype"),
-    Key("autocasts", "autocast", str, "autocast"),
-    Key("memory_formats", "memory_format", str, "memory_format"),
-    Key("modes", "mode", str, "mode"),
-    Key("executions", "execution", str, "execution"),
-    Key("threads", "threads", int, "threads"),
-    Key("transforms", "transform", str, "transforms"),
-    Key("weights", "weights", str, "weights"),
-    Key("pretrained", "pretrained", bool, "pretrained"),
-    Key("input_grads", "input_grad", bool, "input_grad"),
-    Key("seeds", "seed", int, "seed"),
-    Key("measures", "measure", str),
-    Key("strict", "strict", bool),
-    Key("timeout", "timeout", float),
-    Key("processes", "processes", int),
-    Key("max_time", "max_time", float),
-    Key("rigorous", "rigorous", bool),
-    Key("metric", "metric", str),
-    Key("force_threads", "force_threads", bool),
+AXES = (
+    *(stated for stated in CONDITIONS.values() if stated.plural),
+    Condition(f"{', '.join(MEASURES)}.", ", ".join(USUAL), name="measures", singular="measure", plural="measures"),
 )
-_KEYS = {spelling: key for key in KEYS for spelling in (key.name, key.singular)}
-_WORDS = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+"""Keys that take a value or a list of values; but for the measures, conditions of a case."""
+SETTINGS = tuple(
+    Condition(said, usual, name=name, singular=name, plural=name, kind=kind, default=False if kind is bool else None)
+    for name, kind, said, usual in (
+        ("strict", bool, "A case with an uncounted operator fails.", ""),
+        ("processes", int, "Measuring processes a case.", "3"),
+        ("max_time", float, "Seconds of timing a case and process.", ""),
+        ("rigorous", bool, "Eight processes and tighter intervals.", ""),
+        ("metric", str, "time, or instructions.", "time"),
+        ("timeout", float, "Seconds after which a case is given up.", "1800"),
+        ("force_threads", bool, "Time although more threads are asked for than cores are idle.", ""),
+    )
+)
+"""Keys that take one value."""
+KEYS = {spelling: key for key in (*AXES, *SETTINGS) for spelling in (key.plural, key.singular)}
+"""Every key of a study, by both its spellings."""
 
 
 def settings_from(content: Mapping[str, Any], where: Where) -> list[Settings]:
@@ -99,10 +80,9 @@ def settings_from_flags(texts: Mapping[str, Sequence[str]], options: Sequence[st
     """
     found: dict[KeyPath, Given] = {}
     for name, given in texts.items():
-        key = _KEYS[name]
-        flag = f"--{key.singular.replace('_', '-')}" if name != "targets" else "TARGET"
+        key = KEYS[name]
         parts = given if name in ("shapes", "targets") else [part for text in given for part in text.split(",")]
-        found[(key.name,)] = Given([_from_text(part.strip(), key.kind, flag) for part in parts], flag)
+        found[(name,)] = Given([placed(key.flag, key.parse, part.strip()) for part in parts], key.flag)
     for pair in options:
         name, equals, text = pair.partition("=")
         if not equals or not name.strip().isidentifier():
@@ -120,23 +100,21 @@ def _flatten(content: Mapping[str, Any], where: Where) -> Iterator[tuple[KeyPath
         if name == "options":
             yield from _flatten_options(value, where)
             continue
-        key = _KEYS.get(name)
+        key = KEYS.get(name)
         if key is None:
-            hint = nearest(name, [*_KEYS, "options", "grid"])
-            valid = ", ".join([*(known.name for known in KEYS), "options", "grid"])
+            hint = nearest(name, [*KEYS, "options", "grid"])
+            valid = ", ".join([*(known.plural for known in (*AXES, *SETTINGS)), "options", "grid"])
             raise UsageError(f"{place}: no study has the key {shown(name)}.{hint} Keys: {valid}")
-        if key.name in seen:
-            raise UsageError(f"{place}: {shown(name)} says the same as {seen[key.name]!r}: write one of them")
-        seen[key.name] = name
+        if key.plural in seen:
+            raise UsageError(f"{place}: {shown(name)} says the same as {seen[key.plural]!r}: write one of them")
+        seen[key.plural] = name
         values = value if isinstance(value, list | tuple) else [value]
         if not values:
             raise UsageError(f"{place}: the list is empty, so there would be no case: give a value, or drop the key")
-        if key.field or key.name == "measures":
-            yield (key.name,), Given([_checked(item, key, place) for item in values], place)
-        elif values is value:
+        if key in SETTINGS and values is value:
             raise UsageError(f"{place}: takes one value, not a list")
-        else:
-            yield (key.name,), Given(_checked(value, key, place), place)
+        found = [placed(place, key.read, item) for item in values]
+        yield (key.plural,), Given(found[0] if key in SETTINGS else found, place)
 
 
 def _flatten_options(content: Any, where: Where) -> Iterator[tuple[KeyPath, Given]]:
@@ -153,31 +131,6 @@ def _flatten_options(content: Any, where: Where) -> Iterator[tuple[KeyPath, Give
             if not values:
                 raise UsageError(f"{place}: the list is empty; a value that is an empty list is written [[]]")
             yield ("options", *path), Given(values, place)
-
-
-def _checked(value: Any, key: Key, place: str) -> Any:
-    """``value`` if it is of the key's kind; whole numbers are a shape, texts several inputs. Raises UsageError."""
-    if key.name == "shapes" and isinstance(value, list | tuple) and all(type(extent) is int for extent in value):
-        return ",".join(map(str, value))
-    if key.name == "shapes" and isinstance(value, list | tuple) and all(isinstance(text, str) for text in value):
-        return ";".join(value)
-    accepted = (int, float) if key.kind is float else key.kind
-    if not isinstance(value, accepted) or (isinstance(value, bool) and key.kind is not bool):
-        raise UsageError(f"{place}: must be {_WORDS[key.kind]}, got {shown(value)}")
-    return value
-
-
-def _from_text(text: str, kind: type, flag: str) -> Any:
-    if kind is str:
-        return text
-    if kind is bool:
-        if text.lower() not in ("true", "false"):
-            raise UsageError(f"{flag}: must be true or false, got {shown(text)}")
-        return text.lower() == "true"
-    try:
-        return kind(text)
-    except ValueError:
-        raise UsageError(f"{flag}: must be {_WORDS[kind]}, got {shown(text)}") from None
 
 
 def _option_values(text: str) -> list[Any]:

@@ -23,24 +23,24 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from convbench.case import Case
-from convbench.errors import UsageError, nearest
-from convbench.inputs import read_inputs
+from convbench.case import CONDITIONS, Case
+from convbench.errors import UsageError, nearest, placed
 from convbench.measures.table import check_measures
 from convbench.reading import shown
-from convbench.registry import HOSTS, entries, resolve, select
-from convbench.sweeps.settings import KEYS, Given, Key, Settings
+from convbench.reference import read_reference, registered
+from convbench.registry import HOSTS, entries, select
+from convbench.sweeps.settings import Given, Settings
 from convbench.sweeps.task import Task, make_task
 
 DEFAULT_TIMEOUT_S = 1800.0
 MAX_CASES = 100_000
 _MOST_SECONDS = 1e7
 
-_AXES = tuple(key for key in KEYS if key.field)
+_AXES = tuple(item for item in CONDITIONS.values() if item.plural and item.name != "target")
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,21 +112,25 @@ def _merge(grids: Sequence[Settings]) -> Settings:
 
 
 def _expand(settings: Settings) -> Iterator[tuple[Task, Places]]:
-    """Every combination, targets varying slowest, each with the places of what it was made from."""
-    axes = {key: settings[(key.name,)] for key in _AXES if key.name != "targets" and (key.name,) in settings}
-    fields = {
-        key.field: [_named(given.where, _field_value, key, value) for value in given.value]
-        for key, given in axes.items()
-    }
+    """Every combination, targets varying slowest, each with the places of what it was made from.
+
+    What a target says itself, as in ``MRFA@dim=96``, holds before the axes.
+    """
+    fields = {axis.name: settings[(axis.plural,)].value for axis in _AXES if (axis.plural,) in settings}
     latency = _latency(settings)
     strict = ("strict",) in settings and bool(settings[("strict",)].value)
-    for target in _targets(settings):
+    for target, said in _targets(settings):
+        own = dict(said)
+        chosen = own.pop("options", ())
         places = _places(settings, target)
-        mine = {field: values for field, values in fields.items() if field != "dim" or not _is_network(target)}
+        given_up = {"size", "batch"} if "shapes" in own else {"shapes"} if {"size", "batch"} & own.keys() else set()
+        given_up |= {*own, *(["dim"] if _is_network(target) else [])}
+        mine = {field: values for field, values in fields.items() if field not in given_up}
         for options, values in itertools.product(_options(settings, target), itertools.product(*mine.values())):
-            case = Case(target, options=options, **dict(zip(mine, values, strict=True)))
+            merged = tuple({**dict(options), **dict(chosen)}.items())
+            case = Case(target, options=merged, **{**own, **dict(zip(mine, values, strict=True))})
             measures = _measures(settings, case.device)
-            yield _named(places.target, make_task, case, measures, strict, latency), places
+            yield placed(places.target, make_task, case, measures, strict, latency), places
 
 
 def _require_countable(settings: Settings) -> None:
@@ -147,36 +151,22 @@ def _places(settings: Settings, target: str) -> Places:
     return Places(of("targets"), of("devices"), {name: item.where for name, item in own.items()}, by_data)
 
 
-def _field_value(key: Key, value: Any) -> Any:
-    """The value as the case holds it. Raises UsageError."""
-    field: Any = value
-    if key.field == "shapes":
-        field = read_inputs(value)
-    elif key.field == "transforms":
-        field = () if value in ("", "none") else tuple(value.split("+"))
-    elif key.field in ("autocast", "weights") and value in ("", "none"):
-        field = None
-    Case("", **{key.field: field})
-    return field
+def _targets(settings: Settings) -> list[tuple[str, Mapping[str, Any]]]:
+    """Registered names as they are registered, wildcards replaced by what they match; all blocks unless given.
 
-
-def _targets(settings: Settings) -> list[str]:
-    """Registered names as they are registered, wildcards replaced by what they match; all blocks unless given."""
+    Each comes with what it says beside: fields of a case.
+    """
     given = settings.get(("targets",))
     if given is None:
-        return [entry.name for entry in select(kind="block")]
-    names: list[str] = []
-    for text in given.value:
-        if ":" in text:
-            names.append(_named(given.where, resolve, text).text)
-        else:
-            names += [entry.name for entry in _named(given.where, select, [text])]
-    return list(dict.fromkeys(names))
+        return [(entry.name, {}) for entry in select(kind="block")]
+    read = [placed(given.where, read_reference, text) for text in given.value]
+    found = [(name, own) for target, own in read for name in placed(given.where, registered, target)]
+    return [item for index, item in enumerate(found) if item not in found[:index]]
 
 
 def _require_known_owners(grids: Sequence[Settings]) -> None:
     """Raise UsageError for a table of options of a target that no grid of the layer has."""
-    targets = list(dict.fromkeys(name for grid in grids for name in _targets(grid)))
+    targets = list(dict.fromkeys(name for grid in grids for name, _ in _targets(grid)))
     for path, given in ((path, given) for grid in grids for path, given in grid.items()):
         if len(path) == 3 and path[1].lower() not in map(str.lower, targets):
             raise UsageError(
@@ -208,9 +198,9 @@ def _measures(settings: Settings, device: str) -> tuple[str, ...]:
     given = settings.get(("measures",))
     if given is None:
         return check_measures(None, device)
-    named = _named(given.where, check_measures, given.value, "cpu")
-    possible = tuple(name for name in named if name in check_measures(None, device))
-    return possible or _named(given.where, check_measures, given.value, device)
+    asked = placed(given.where, check_measures, given.value, "cpu")
+    possible = tuple(name for name in asked if name in check_measures(None, device))
+    return possible or placed(given.where, check_measures, given.value, device)
 
 
 def _latency(settings: Settings) -> tuple[tuple[str, Any], ...]:
@@ -246,11 +236,3 @@ def _positive(settings: Settings, name: str) -> float | None:
 def _is_network(target: str) -> bool:
     entry = entries().get(target.lower())
     return entry.kind == "network" if entry is not None else target.partition(":")[0] in HOSTS
-
-
-def _named(where: str, function: Callable[..., Any], *arguments: Any) -> Any:
-    """What ``function`` gives; its UsageError says where the value was given."""
-    try:
-        return function(*arguments)
-    except UsageError as error:
-        raise type(error)(f"{where}: {error}") from error

@@ -67,7 +67,7 @@ def estimate(tasks: Sequence[Task]) -> list[Estimate]:
     try:
         run_in_worker(request, on_message=messages.append)
     except WorkerCrash as error:
-        culprit = tasks[len(messages)].label
+        culprit = tasks[len(messages)].case.label
         raise MeasurementError(f"{culprit}: nothing can be estimated, because {error}") from error
     return [
         Estimate(task, Record.from_row(message["record"]), message["call_s"], message["wall_s"])

@@ -13,7 +13,6 @@ from convbench.case import Case
 from convbench.errors import UsageError
 from convbench.measures.cost.settings import CostSettings
 from convbench.measures.table import Plan, check_measures
-from convbench.notation import format_shapes
 from convbench.reading import typed
 
 Fields = tuple[tuple[str, Any], ...]
@@ -45,27 +44,6 @@ class Task:
     def key(self) -> str:
         """A short digest of everything that decides about the record, the same on every machine."""
         return hashlib.sha256(json.dumps(self.to_json(), sort_keys=True).encode()).hexdigest()[:16]
-
-    @property
-    def label(self) -> str:
-        """The case in a few words, for progress lines."""
-        case = self.case
-        parts = [case.target]
-        if case.dim is not None:
-            parts.append(f"dim {case.dim}")
-        parts += [f"{key}={value}" for key, value in case.options]
-        if case.shapes:
-            parts.append(format_shapes(case.shapes))
-        elif case.size is not None:
-            parts.append(f"size {case.size}")
-        usual = Case("")
-        parts += [f"batch {case.batch}"] if case.batch != 1 and not case.shapes else []
-        parts += [
-            str(getattr(case, name))
-            for name in ("device", "dtype", "memory_format", "mode", "execution")
-            if getattr(case, name) != getattr(usual, name)
-        ]
-        return " ".join(parts)
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of plain JSON values from which `from_json` restores an equal task."""

@@ -18,6 +18,7 @@ from convbench.execution.guard import seeded
 from convbench.execution.lazy import is_lazy_module, materialise
 from convbench.execution.step import Step
 from convbench.inputs import Drawn, Shape, specified
+from convbench.reference import read_case
 from convbench.registry import Kind, resolve
 from convbench.target import arguments
 from convbench.target.arguments import Arguments, shapes_in
@@ -182,7 +183,7 @@ def build(reference: str, dim: int | None = None, **options: Any) -> nn.Module:
     reference: a registered name, ``file.py:Class``, ``package.module:Class``, ``timm:name`` or ``torchvision:name``.
     dim: channels of a block (64 unless given). Raises UsageError for a name, an option or a value that is not accepted.
     """
-    return blueprint(Case(reference, dim=dim, options=tuple(options.items()))).built()
+    return blueprint(read_case(reference, Case("", dim=dim, options=tuple(options.items())))).built()
 
 
 def make_subject(case: Case, device: str | None = None) -> Subject:

@@ -57,7 +57,7 @@ def apply_transform(module: nn.Module, name: str) -> nn.Module:
 
 _CHANGES = {
     "refocus": "it replaces square k×k convolutions without a bias, k odd and at least 3, padded with zeros",
-    "fuse": "it folds RefConv layers, and there are none",
+    "fuse": "it folds RefConv layers, such as --refocus makes, and there are none",
 }
 
 

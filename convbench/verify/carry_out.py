@@ -44,7 +44,7 @@ def prepare(ask: Ask, case: Case, name: str, progress: Progress = lambda _: None
     answer = ask({"do": "convbench.verify.job:prepare", "case": case.to_json()})
     if answer.failure is None:
         found = decode(Prepared, answer.value)
-        return Verified(Case.from_json(found.case), found.name, found)
+        return Verified(Case.from_json(found.case), name, found)
     if answer.failure.refused:
         raise UsageError(answer.failure.reason)
     return Verified(case, name, ended=answer.failure.reason)

@@ -101,7 +101,7 @@ def test_an_interrupted_check_says_what_it_did_not_measure(baseline: Path, tmp_p
         check.send_signal(signal.SIGINT)
         out, err = check.communicate()
     assert check.returncode == 130, err
-    assert "interrupted: not measured, and so not checked: mine.py:Mine dim 8 1x8x8x8" in " ".join(err.split())
+    assert "interrupted: not measured, and so not checked: mine.py:Mine@dim=8,shape=1x8x8x8" in " ".join(err.split())
     assert "every figure" not in out
 
 
@@ -118,7 +118,7 @@ def test_a_changed_default_is_a_difference(baseline: Path, tmp_path: Path) -> No
     (folder / "mine.py").write_text((folder / "mine.py").read_text().replace("bias=True", "bias=False"))
     done = convbench(folder, "check", "d.csv")
     assert done.returncode == 1
-    assert {line.split()[4] for line in done.stdout.splitlines()[1:]} >= {"options", "params", "weight_bytes"}
+    assert {line.split()[1] for line in done.stdout.splitlines()[1:]} >= {"options", "params", "weight_bytes"}
 
 
 @pytest.mark.parametrize("target", ["os:mkdir", "mine.py:mkdir"])

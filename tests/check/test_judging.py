@@ -240,7 +240,7 @@ def test_what_ctrl_c_left_is_named_and_what_was_judged_is_kept(monkeypatch: pyte
     judged = judge_latencies(wanted, LatencySettings(), 0.05)
     assert ([drift.verdict for drift in judged.drifts], judged.left, judged.interrupted) == (
         ["same"],
-        ["MRFA dim=32 1x32x14x14"],
+        ["MRFA(dim=32)@shape=1x32x14x14"],
         True,
     )
 

@@ -32,7 +32,10 @@ WRONG = {
     "no such user file": (["profile", "missing.py:Block"], "no such file"),
     "baseline that is no target": (["compare", "MRFA", "PyConv", "--baseline", "PyCon"], "Did you mean 'PyConv'?"),
     "one wrong among right": (["compare", "Conv3x3", "MRFA", "--dim", "30"], "nearest: 28, 32"),
-    "fused alone": (["profile", "MRFA", "--fused"], "--refocus --fused"),
+    "fused alone": (
+        ["profile", "MRFA", "--fused"],
+        "it folds RefConv layers, such as --refocus makes, and there are none",
+    ),
     "negative processes": (["profile", "MRFA", "--processes", "-1"], "--processes must be positive"),
     "erf on meta": (["erf", "plot", "MRFA", "--device", "meta"], "use --device cpu"),
     "erf picture format": (["erf", "plot", "MRFA", "-o", "x.bmp"], ".png, .svg, .pdf"),

@@ -22,7 +22,7 @@ def test_one_row_a_target_in_the_order_asked_for(cli: Cli, tmp_path: Path) -> No
     result = cli("compare", "PyConv", "MRFA", "conv3x3", "--device", "meta", "-o", "compare.csv")
     assert result.code == 0, result.err
     rows = list(csv.DictReader((tmp_path / "compare.csv").open()))
-    assert [row["target"] for row in rows] == ["PyConv", "MRFA", "conv3x3"]
+    assert [row["target"] for row in rows] == ["PyConv", "MRFA", "Conv3x3"]
     assert [row["macs"] for row in rows] == ["84897792", "70296576", "115605504"]
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convbench.case import DTYPES, Case, parse_options
+from convbench.case import DTYPES, Case
 from convbench.errors import DeviceError, OptionError, ShapeError, UsageError
 from convbench.inputs import read_inputs
+from convbench.notation import parse_options
 
 
 def test_shapes_are_read_with_commas_or_crosses() -> None:

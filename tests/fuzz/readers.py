@@ -21,10 +21,11 @@ from unittest import mock
 import numpy as np
 import torch
 
-from convbench.case import Case, parse_options
+from convbench.case import Case
 from convbench.check.recorded import case_of
 from convbench.errors import ConvbenchError
 from convbench.inputs import read_inputs
+from convbench.notation import parse_options
 from convbench.report.io.csv_file import to_csv
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json

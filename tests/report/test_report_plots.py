@@ -52,15 +52,22 @@ def test_options_that_differ_tell_series_of_one_target_apart() -> None:
         for dim in (32, 64)
         for kernel in (7, 11)
     ]
-    assert series(records) == [f"Conv2Former kernel_size={k}" for k in (7, 11, 7, 11)]
+    assert series(records) == [f"Conv2Former(kernel_size={k})" for k in (7, 11, 7, 11)]
 
 
 def test_options_that_are_no_json_still_name_a_series() -> None:
     assert series([record(options="{"), record(options="[1]"), record(options=None)]) == [
-        "MRFA options={",
-        "MRFA options=[1]",
-        "MRFA options=None",
+        "MRFA(options='{')",
+        "MRFA(options='[1]')",
+        "MRFA",
     ]
+
+
+def test_the_form_of_a_block_and_a_second_trial_of_it_are_series_of_their_own() -> None:
+    forms = [
+        record("Conv3x3", options=json.dumps({"dim": 64, **more})) for more in ({}, {"transforms": "refocus+fuse"})
+    ]
+    assert series([*forms, forms[0]]) == ["Conv3x3 #1", "Conv3x3+refocus+fused", "Conv3x3 #2"]
 
 
 def test_width_and_size_come_from_the_record() -> None:

@@ -244,7 +244,7 @@ def test_a_dry_run_lists_the_cases_with_what_they_take_and_measures_nothing(tmp_
     done = convbench(tmp_path, *arguments, "--dry-run")
     assert done.returncode == 0, done.stderr
     good, bad, summary = done.stdout.splitlines()[1:]
-    assert good.split("  ")[0] == "MRFA dim 32 size 14"
+    assert good.split("  ")[0] == "MRFA@dim=32,size=14"
     assert {"1x32x14x14", "cost,latency,memory", "8.408", "1.570"} <= set(good.split())
     assert "to measure" in good
     assert "~" in good

@@ -35,7 +35,7 @@ def compare_instructions(
             if device != "cpu":
                 raise UsageError(f"instructions are counted on the CPU alone, not on {device}; use --metric time")
             for index, one in enumerate(packed):
-                tell(Progress(index + 1, len(cases), "counting instructions of", one.case.target))
+                tell(Progress(index + 1, len(cases), "counting instructions of", one.case.label))
                 latencies[index] = _count(one, settings, folder)
     except KeyboardInterrupt:
         raise LatencyInterrupted(_report(latencies, baseline, settings)) from None

@@ -18,6 +18,7 @@ from convbench.measures.latency.timing.beacon import CONTROL, NOBODY, Beacon
 from convbench.measures.latency.timing.noise import INVALID
 from convbench.measures.latency.timing.order import Order
 from convbench.measures.latency.timing.result import ProcessTiming, TargetTiming
+from convbench.reference import labels
 from convbench.statistics import Interval
 from convbench.target.packed import Packed, pack
 from convbench.workers.pool import Failure
@@ -62,7 +63,7 @@ class Session:
         others = [index for index in range(len(self.cases)) if index != self.baseline]
         self.groups = [[self.baseline, *others]]
         self._packed = [pack(case, self.pool.folder) for case in self.cases]
-        self._names = [packed.case.target for packed in self._packed]
+        self._names = labels([packed.case for packed in self._packed])
         try:
             count = self.pool.waiting
             self.tell(Progress(1, self.replicates, f"starting {count} process{'es' if count > 1 else ''}"))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
+from convbench.notation import format_value
 from convbench.records import Record
+from convbench.reference import numbered
 from convbench.report.io.document import Report
 from convbench.rows import options_of
 
@@ -78,11 +80,13 @@ def points(report: Report) -> list[Point]:
     letters = environment_letters(report)
     options = [options_of(record.options) for record in report.records]
     names = _series_names(report.records, options)
-    orders = {name: index for index, name in enumerate(dict.fromkeys(names))}
-    return [
-        _point(row, record, name, orders[name], letter, values)
+    found = [
+        _point(row, record, name, 0, letter, values)
         for row, (record, name, letter, values) in enumerate(zip(report.records, names, letters, options, strict=True))
     ]
+    names = _numbered(found, letters)
+    orders = {name: index for index, name in enumerate(dict.fromkeys(names))}
+    return [replace(point, series=name, order=orders[name]) for point, name in zip(found, names, strict=True)]
 
 
 def environment_letters(report: Report) -> list[str]:
@@ -125,15 +129,31 @@ def _first_shape(text: str | None) -> tuple[int, ...]:
 
 
 def _series_names(records: Sequence[Record], options: Sequence[Mapping[str, Any]]) -> list[str]:
-    """The target of each record, followed by those options in which it differs from others of that target."""
+    """The target of each record, with those effective options and changes in which others of that target differ."""
     by_target: dict[str, list[Mapping[str, Any]]] = {}
     for record, values in zip(records, options, strict=True):
         by_target.setdefault(record.target, []).append(values)
     telling = {target: _telling(found) for target, found in by_target.items()}
     return [
-        " ".join([record.target, *(f"{key}={values.get(key)}" for key in telling[record.target])])
+        _told(record.target, {key: values[key] for key in telling[record.target] if key in values})
         for record, values in zip(records, options, strict=True)
     ]
+
+
+def _told(target: str, values: dict[str, Any]) -> str:
+    changes = str(values.pop("transforms", "")).replace("fuse", "fused")
+    told = ", ".join(f"{key}={format_value(value)}" for key, value in values.items())
+    return f"{target}{f'({told})' if told else ''}{f'+{changes}' if changes else ''}"
+
+
+def _numbered(found: Sequence[Point], letters: Sequence[str]) -> list[str]:
+    """The series of each point; a case that a report holds twice, as a trial of one block against itself, is two."""
+    told = [point.series for point in found]
+    keys = [
+        (letter, point.series, point.condition, point.record.input_shape, point.record.options)
+        for point, letter in zip(found, letters, strict=True)
+    ]
+    return numbered(told, keys)
 
 
 def _telling(found: Iterable[Mapping[str, Any]]) -> list[str]:

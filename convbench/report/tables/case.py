@@ -11,6 +11,7 @@ from rich.table import Table
 from convbench.column import columns_of
 from convbench.records import DESCRIPTIONS, Record
 from convbench.report.columns import SUMMARY, figure, mark, written
+from convbench.report.labels import row_labels
 from convbench.report.units import bytes_, count, milliseconds, significant
 
 if TYPE_CHECKING:
@@ -30,8 +31,13 @@ _ALLOCATORS = {
 }
 
 
-def conditions(record: Record) -> str:
-    """One line that says under which conditions a record was taken."""
+def conditions(*records: Record) -> str:
+    """One line that says under which conditions the records were taken: those that all of them share."""
+    first, *others = map(_conditions, records)
+    return " · ".join(part for part in first if all(part in other for other in others))
+
+
+def _conditions(record: Record) -> list[str]:
     threads = f"{record.threads} thread" + ("s" if record.threads != 1 else "")
     parts = [
         record.input_shape,
@@ -43,7 +49,7 @@ def conditions(record: Record) -> str:
         *_made_of_it(record),
         threads if record.device == "cpu" else None,
     ]
-    return " · ".join(part for part in parts if part)
+    return [part for part in parts if part]
 
 
 def _made_of_it(record: Record) -> list[str]:
@@ -213,21 +219,10 @@ def compare_table(records: Sequence[Record]) -> Table:
     table = Table(*titles, box=None, header_style="bold", pad_edge=False)
     for column in table.columns[1:]:
         column.justify = "right"
-    for record in records:
+    for label, record in zip(row_labels(records), records, strict=True):
         cells = [figure(name, record) for name in columns]
-        table.add_row(_label(record, records), *cells, *([record.status] if troubled else []))
+        table.add_row(label, *cells, *([record.status] if troubled else []))
     return table
-
-
-def _label(record: Record, records: Sequence[Record]) -> str:
-    """The target's name, with what tells it apart from others of that name."""
-    alike = [other for other in records if other.target == record.target]
-    if len(alike) == 1:
-        return record.target
-    if len({(other.options, other.input_shape) for other in alike}) == 1:
-        place = next(place for place, other in enumerate(alike, 1) if other is record)
-        return f"{record.target} #{place}"
-    return f"{record.target} {record.options} {record.input_shape}"
 
 
 def tree_table(cost: Cost, depth: int | None = None) -> Table:

@@ -24,7 +24,7 @@ def plan_table(estimates: Sequence[Estimate], todo: Collection[str]) -> Table:
         record = estimate.record
         state = "to measure" if estimate.task.key in todo else "in the store"
         table.add_row(
-            estimate.task.label,
+            estimate.task.case.label,
             record.input_shape or "–",
             ",".join(estimate.task.measures),
             count(record.params),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,12 +51,23 @@ def _varies(records: Sequence[Record], name: str) -> bool:
 
 
 def _varying_options(records: Sequence[Record]) -> list[str]:
-    """Options of which one target has several values."""
+    """Options of which one target has several values, and those that were asked of some records and not of all."""
     seen: dict[str, dict[str, set[str]]] = {}
     for record in records:
         for name, value in options_of(record.options).items():
             seen.setdefault(name, {}).setdefault(record.target, set()).add(json.dumps(value))
-    return [name for name, by_target in seen.items() if any(len(values) > 1 for values in by_target.values())]
+    asked = Counter(name for record in records for name in _asked(record))
+    return [
+        name
+        for name, by_target in seen.items()
+        if any(len(values) > 1 for values in by_target.values()) or 0 < asked[name] < len(records)
+    ]
+
+
+def _asked(record: Record) -> set[str]:
+    given = options_of(record.given)
+    options = given.get("options")
+    return {*(options if isinstance(options, dict) else ()), *(given.keys() - {"dim", "options"})}
 
 
 def _text(value: Any) -> str:
