@@ -80,7 +80,7 @@ def test_a_flag_stands_in_one_panel() -> None:
         ("--measure la", ["latency"]),
         ("--measure params,co", ["params,cost"]),
         ("--dtype bf", ["bfloat16"]),
-        ("--mode ", ["inference", "training", "forward"]),
+        ("--mode ", ["inference", "forward", "training"]),
     ],
 )
 def test_values_complete(typed: str, offered: list[str]) -> None:
