@@ -99,9 +99,9 @@ def failure_of(host: nn.Module, call: Arguments, layers: Iterable[tuple[str, int
 def _failure(host: nn.Module, call: Arguments, *, training: bool, prepare: Any) -> Exception | None:
     """Run a clone: without data first, which costs nothing, and with data where its code asks for values."""
     error: Exception | None = None
-    for how in _ways(host):
+    for how, values in _ways(host):
         try:
-            with isolated(), unlogged(), torch.no_grad(), cloning(how) as cloner:
+            with isolated(), unlogged(), torch.no_grad(), cloning(how, values=values) as cloner:
                 clone, (given, kwargs) = cloner.module(host), cloner.arguments(call)
                 _set_mode(clone, training)
                 prepare(clone)
@@ -113,10 +113,12 @@ def _failure(host: nn.Module, call: Arguments, *, training: bool, prepare: Any) 
     return error
 
 
-def _ways(host: nn.Module) -> Iterator[How]:
-    yield "meta"
+def _ways(host: nn.Module) -> Iterator[tuple[How, bool]]:
+    """How the host is cloned, and whether tensors that are neither parameters nor buffers keep their values."""
+    yield "meta", True
+    yield "meta", False
     if not all(tensor.is_meta for tensor in registered_tensors(host)):
-        yield "real"
+        yield "real", True
 
 
 def _set_mode(host: nn.Module, training: bool) -> None:

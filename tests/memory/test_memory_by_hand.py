@@ -333,3 +333,21 @@ def test_alive_at_the_peak_adds_up_to_the_peak() -> None:
         assert [total := total + event.change_bytes for event in found.timeline] == [
             e.live_bytes for e in found.timeline
         ]
+
+
+def test_a_plain_tensor_that_is_asked_for_a_number_keeps_it_on_meta() -> None:
+    """A detector's strides are neither a parameter nor a buffer, and decide how it scales what it gives."""
+
+    class Scaling(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(2, 3, 1, bias=False)
+            self.stride = torch.tensor([2.0, 3.0])
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.conv(x) * self.stride[1].item()
+
+    case = Case("Scaling", device="meta")
+    memory = measure_memory(Subject(case, "Scaling", "block", {}, Scaling().to("meta"), (maps(2).to("meta"),)))
+    assert memory.output_bytes == size(3)
+    assert memory.peak_bytes == (6 + 2) * FLOAT + size(2) + 2 * size(3)

@@ -150,8 +150,14 @@ def _trace(subject: Subject, how: How, limit_bytes: int | None = None) -> Trace:
 
 
 def _trace_once(subject: Subject, how: How, limit_bytes: int | None) -> Trace:
-    with cloning(how) as cloner:
-        return trace(subject.step(cloner), limit_bytes)
+    errors = []
+    for values in (False, True) if how == "meta" else (True,):  # a detector asks its plain tensors for numbers
+        try:
+            with cloning(how, values=values) as cloner:
+                return trace(subject.step(cloner), limit_bytes)
+        except Exception as error:  # the target's own code runs here
+            errors.append(error)
+    raise errors[0]
 
 
 def _memory(traced: Trace, method: Method) -> Memory:
