@@ -13,12 +13,18 @@ from convbench.version import __version__
 
 if TYPE_CHECKING:
     from convbench.api import compare, erf, plot_erf, profile
+    from convbench.measures.erf.settings import ErfSettings
+    from convbench.measures.latency.settings import LatencySettings
     from convbench.plugging.host import plug
+    from convbench.records import Record
     from convbench.sweeping import sweep
     from convbench.target.blueprint import build
     from convbench.target.transforms import fuse, refocus
 
 __all__ = [
+    "ErfSettings",
+    "LatencySettings",
+    "Record",
     "__version__",
     "build",
     "compare",
@@ -38,6 +44,9 @@ __getattr__ = lazily(
         "target.blueprint": "build",
         "target.transforms": "fuse refocus",
         "api": "compare erf plot_erf profile",
+        "measures.erf.settings": "ErfSettings",
+        "measures.latency.settings": "LatencySettings",
+        "records": "Record",
         "plugging.host": "plug",
         "sweeping": "sweep",
     },

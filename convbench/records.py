@@ -7,7 +7,7 @@ Names carry units; not measured is empty. Imports no torch, so that saved record
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
@@ -134,6 +134,14 @@ if TYPE_CHECKING:
             """The record that `to_row` described; columns of other schema versions are ignored."""
             ...
 
+        def to_frame(self) -> Any:
+            """The record as a pandas DataFrame of one row."""
+            ...
+
+        def plot(self, columns: Sequence[str] | None = None) -> Any:
+            """Bars of some columns, as a matplotlib figure."""
+            ...
+
 else:
 
     class _Rows:
@@ -150,6 +158,22 @@ else:
             """The record that `to_row` described; columns of other schema versions are ignored."""
             return cls(**{name: row[name] for name in COLUMNS if name in row})
 
+        def to_frame(self) -> Any:
+            """The record as a pandas DataFrame of one row."""
+            return find("convbench.comparison:to_frame")([self])
+
+        def plot(self, columns: Sequence[str] | None = None) -> Any:
+            """Bars of some columns, as a matplotlib figure."""
+            return find("convbench.report.notebook:records_figure")([self], columns)
+
+        def __repr__(self) -> str:
+            text: str = find("convbench.report.notebook:record_text")(self)
+            return text
+
+        def _repr_html_(self) -> str:
+            text: str = find("convbench.report.notebook:record_html")(self)
+            return text
+
     _DEFAULTS = {item.name: item.default for kind in (_Before, _After) for item in dataclasses.fields(kind)}
     Record = dataclasses.make_dataclass(
         "Record",
@@ -164,6 +188,7 @@ else:
         bases=(_Rows,),
         frozen=True,
         slots=True,
+        repr=False,
     )
     Record.__module__ = __name__
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
 def sweep(
     study: str | Path | Mapping[str, Any] | Sequence[str] | None = None,
     *,
-    store: str | Path,
+    store: str | Path | None = None,
     force: bool = False,
     retry_failed: bool = False,
     slurm: str | None = None,
@@ -26,7 +28,8 @@ def sweep(
 
     study: a TOML file, a mapping with the keys of one, or targets; all registered blocks unless given.
     keys: of a study (``dims=[32, 64], measures="cost", options={"bias": [True, False]}``); they override the study's.
-    store: the file of JSON lines to which each record is appended as soon as it is there.
+    store: the file of JSON lines to which each record is appended as soon as it is there; a temporary one, which is
+        said, unless given.
     force: measure again what the store holds. retry_failed: those of its cases that failed.
     trust: build whatever a study file names, and not only what is known to be a module.
     slurm: parameters of sbatch, ``"partition=gpu,time=60"``, to run the cases as jobs of a cluster.
@@ -45,6 +48,9 @@ def sweep(
     grids = make_study(_grids(study), settings_from(keys, _key_name))
     if not trust:
         require_modules(grids.named_by_data)
+    if store is None:
+        store = Path(tempfile.mkdtemp(prefix="convbench-sweep-"), "sweep.jsonl")
+        print(f"records are kept in {store}", file=sys.stderr)
     result = run_study(
         grids,
         Path(store),

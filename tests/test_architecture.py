@@ -37,7 +37,7 @@ LEAVES |= {"calibration", "inputs"}
 BASE = LEAVES | {"workers", "execution"}
 MEASURES = BASE | {"target", "pictures", "measures", "records"}
 MAY_IMPORT: dict[str, set[str]] = {
-    "__init__": {"api", "lazy", "plugging", "registry", "sweeping", "target", "version"},
+    "__init__": {"api", "lazy", "measures", "plugging", "records", "registry", "sweeping", "target", "version"},
     "lazy": set(),
     "__main__": {"cli", "workers"},
     "column": set(),
@@ -72,7 +72,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "sweeping": {"api", "cluster", "sweeps"},
     "cluster": MEASURES | {"sweeps"},
     "check": MEASURES | {"sweeps", "rows"},
-    "api": MEASURES | {"sweeps"},
+    "comparison": {"records", "report"},
+    "api": MEASURES | {"sweeps", "comparison"},
     "cli": MEASURES | {"version", "api", "report", "sweeps", "cluster", "check", "paper", "plugging", "verify"},
 }
 

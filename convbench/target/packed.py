@@ -5,14 +5,14 @@ What has no reference goes into a file, which the channel between a command and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convbench.case import Case
 from convbench.errors import TargetError
-from convbench.registry import adopt, resolve
+from convbench.registry import Entry, adopt, entries, resolve
 
 if TYPE_CHECKING:
     from torch import nn
@@ -74,6 +74,18 @@ def pack_instance(
     """
     content = {"module": module, "args": None if args is None else tuple(args), "kwargs": dict(kwargs or {})}
     return Packed(case, _save(content, type(module).__name__, folder / f"{type(module).__name__}.pt"))
+
+
+def pack_factory(factory: Callable[..., nn.Module], case: Case, folder: Path) -> Packed:
+    """A class or function of the caller's own, under its name, for another process, which builds it as ``case`` says.
+
+    Raises TargetError where it cannot be pickled.
+    """
+    name = getattr(factory, "__name__", type(factory).__name__).strip("<>")
+    if name.lower() in entries():
+        name = f"{name}_given"  # in the worker, it must not stand in for what is registered
+    entry = Entry(name, "block", factory, origin="convbench.register")
+    return Packed(replace(case, target=name), _save({"entry": entry}, name, folder / f"{name}.pt"))
 
 
 def _save(content: Mapping[str, Any], name: str, path: Path) -> str:

@@ -88,7 +88,6 @@ def test_columns_of_documents_are_chosen(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["a.json"], "say what to write: -o page.html, or --plots FOLDER"),
         (["missing.json", "-o", "x.html"], "missing.json cannot be read: No such file or directory"),
         (["a.json", "-o", "x.xls"], "x.xls: no format has the suffix '.xls'"),
         (["a.json", "-o", "none/x.html"], "the directory none does not exist"),

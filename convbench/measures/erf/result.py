@@ -271,6 +271,30 @@ class Erf:
             is_propagated=self.field_source == "propagated",
         )
 
+    def to_frame(self) -> Any:
+        """The figures with their 95% intervals, a row each, as a pandas DataFrame."""
+        import pandas as pd
+
+        rows = []
+        for name in ErfMetrics.names():
+            bounds = self.uncertainty.intervals.get(name)
+            low, high = (None, None) if bounds is None else (bounds.low, bounds.high)
+            rows.append({"figure": name, "value": getattr(self.metrics, name), "low": low, "high": high})
+        return pd.DataFrame(rows).set_index("figure")
+
+    def __repr__(self) -> str:
+        size = "×".join(map(str, self.map.shape))
+        spread = (self.metrics.sigma_px, self.metrics.side_99_px)
+        sigma, side = ("–" if value is None else f"{value:.4g} px" for value in spread)
+        return f"<Erf {self.label or 'of a module'} {size}: σ {sigma}, 99% in a square of {side}, {self.inputs}>"
+
+    def _repr_html_(self) -> str:
+        from io import StringIO
+
+        text = StringIO()
+        self.plot().savefig(text, format="svg")
+        return text.getvalue().partition("?>")[2]  # a page takes no XML declaration
+
     def plot(self, **drawing: Any) -> Figure:
         """A picture of this field. drawing: as `convbench.pictures.field.Drawing` takes it: ``width_in=3.3``, …"""
         from convbench.pictures.field import Drawing

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from rich.cells import cell_len
+
 from convbench.records import DESCRIPTIONS, Record
 from convbench.report.columns import SUMMARY, constant_columns, figure, filled_columns, interval_text
 from convbench.report.io.cells import tables_of, text
@@ -46,6 +48,22 @@ def printed(report: Report) -> list[Printed]:
             numbers = [DESCRIPTIONS[name].show != "text" for name in columns]
             found.append(Printed("", list(map(_heading, columns)), rows, numbers))
     return found
+
+
+def text_table(records: Sequence[Record]) -> str:
+    """The records under their chosen columns as lines of text."""
+    report = Report(records)
+    (content,) = printed(report)
+    lines = [content.headings, *content.rows]
+    widths = [max(cell_len(line[index]) for line in lines) for index in range(len(content.headings))]
+    aligned = [
+        "  ".join(
+            " " * (width - cell_len(cell)) + cell if number else cell + " " * (width - cell_len(cell))
+            for cell, width, number in zip(line, widths, content.figures, strict=True)
+        ).rstrip()
+        for line in lines
+    ]
+    return "\n".join([*aligned, *footnotes(report)])
 
 
 def chosen_columns(report: Report) -> list[str]:
