@@ -30,6 +30,7 @@ _MARK = "CONVBENCH_WORKER"
 _ENDING_S = 10.0
 _DRAINING_S = 1.0
 _WRITTEN_AT_ONCE = 4096  # bytes that a pipe takes without anybody reading
+_SILENT = {"KINETO_LOG_LEVEL": "99"}  # torch's profiler tells stderr that it looked for a GPU
 
 
 class WorkerTimeout(CaseTimeout):
@@ -79,7 +80,7 @@ class Worker:
 
     def __init__(self, *, env: Mapping[str, str] | None = None) -> None:
         self._mark = uuid.uuid4().hex
-        variables = {**os.environ, **_parent_variables(), _MARK: self._mark, **(env or {})}
+        variables = {**_SILENT, **os.environ, **_parent_variables(), _MARK: self._mark, **(env or {})}
         try:
             self._process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "convbench.workers.worker"],
