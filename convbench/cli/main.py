@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convbench.cli import catalogue, check, compare, erf, machine, paper, plug, profile, report, sweep, verify  # noqa: F401
+from convbench.cli import catalogue, check, choose, compare, erf, machine, paper, plug, profile, report, sweep, verify  # noqa: F401
 from convbench.cli.app import app
 
 __all__ = ["app"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,17 +11,18 @@ import typer
 
 from convbench.case import Case
 from convbench.cli.app import app
-from convbench.cli.console import note, out, print_table
+from convbench.cli.console import note, out, print_line, print_table
 from convbench.cli.measuring import carrying_out, make_plan, save, tell_problems
 from convbench.cli.options import CaseFlags, Measures, Outputs, TimingFlags, complete_target, takes_flags
 from convbench.cli.saving import save_contents
 from convbench.errors import UsageError
-from convbench.reference import read_case
+from convbench.reference import read_case, read_cases
 from convbench.registry import resolve
 from convbench.report.io.formats import check_outputs
 
 if TYPE_CHECKING:
     from convbench.plugging.change import Prepared
+    from convbench.plugging.measure import Order
 
 _EXAMPLES = """\b
 Examples:
@@ -31,6 +33,40 @@ Examples:
   convbench plug UniConvNetBlock --into torchvision:resnet18 --after layer2 --after layer3
   convbench plug my_blocks.py:MyConv --into timm:mobilenetv3_small_100 --where all --mode training
 """
+
+Into = Annotated[
+    str,
+    typer.Option(
+        "--into",
+        metavar="HOST",
+        autocompletion=complete_target,
+        show_default=False,
+        help="The host: a registered network, timm:model, torchvision:model or your own file.py:Class.",
+    ),
+]
+Where = Annotated[
+    str | None,
+    typer.Option(
+        "--where",
+        metavar="CONVS",
+        show_default=False,
+        help="Which convs it replaces: 3x3 (but no depthwise), depthwise, all, or a regular expression for their "
+        "names.  [default: 3x3]",
+    ),
+]
+After = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--after",
+        metavar="STAGE",
+        show_default=False,
+        help="Insert it after this submodule instead, such as layer2 or stages.1; repeatable.",
+    ),
+]
+HostOption = Annotated[
+    list[str] | None,
+    typer.Option("--host-option", metavar="KEY=VALUE", help="An option of the host; repeatable."),
+]
 
 
 @app.command(epilog=_EXAMPLES)
@@ -48,39 +84,10 @@ def plug(
             "-p sets their options.",
         ),
     ],
-    into: Annotated[
-        str,
-        typer.Option(
-            "--into",
-            metavar="HOST",
-            autocompletion=complete_target,
-            show_default=False,
-            help="The host: a registered network, timm:model, torchvision:model or your own file.py:Class.",
-        ),
-    ],
-    where: Annotated[
-        str | None,
-        typer.Option(
-            "--where",
-            metavar="CONVS",
-            show_default=False,
-            help="Which convs it replaces: 3x3 (but no depthwise), depthwise, all, or a regular expression for their "
-            "names.  [default: 3x3]",
-        ),
-    ] = None,
-    after: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--after",
-            metavar="STAGE",
-            show_default=False,
-            help="Insert it after this submodule instead, such as layer2 or stages.1; repeatable.",
-        ),
-    ] = None,
-    host_option: Annotated[
-        list[str] | None,
-        typer.Option("--host-option", metavar="KEY=VALUE", help="An option of the host; repeatable."),
-    ] = None,
+    into: Into,
+    where: Where = None,
+    after: After = None,
+    host_option: HostOption = None,
     save_as: Annotated[
         list[Path] | None,
         typer.Option(
@@ -100,9 +107,8 @@ def plug(
     layer that was asked for is listed, with the reason where it stayed as it was.
     """
     from convbench.measures.table import check_measures
-    from convbench.notation import parse_options
     from convbench.plugging.change import summary
-    from convbench.plugging.measure import Order, compare_with_host
+    from convbench.plugging.measure import compare_with_host
     from convbench.records import record_of
     from convbench.report.tables.case import conditions
     from convbench.report.tables.plug import changes_rows, changes_table, plug_table
@@ -111,19 +117,11 @@ def plug(
     files = check_outputs(save_as or (), (".py", ".pt", ".pth"))
     if files and len(blocks) > 1:
         raise UsageError(f"--save writes one plugged host, and there are {len(blocks)} blocks")
-    if after and where:
-        raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
     default = ["params", "cost", "memory"] + (["latency"] if case.device != "meta" else [])
     measures = check_measures(measure or default, case.device)
-    plugged_in = [read_case(block, Case("", options=case.options), ()) for block in dict.fromkeys(blocks)]
-    if any(block.transforms for block in plugged_in):
-        raise UsageError("a block is plugged in as it is: +refocus and the like are for the host of --into")
-    host = read_case(into, replace(case, options=tuple(parse_options(host_option or ()).items())))
     plan = make_plan(measures, timing)
-    for one in (*plugged_in, host):
-        resolve(one.target)
-    also = {"code" if path.suffix == ".py" else "weights" for path in files}
-    order = Order(host, plugged_in, where or "3x3", after or (), also)
+    order = make_order(case, blocks, into, where, after, host_option)
+    order = replace(order, also={"code" if path.suffix == ".py" else "weights" for path in files})
     found: list[Prepared] = []
     written: list[int] = []
 
@@ -136,7 +134,10 @@ def plug(
     for plugged in found:
         print_table(changes_table(plugged.changes))
         lines = summary(plugged.block, plugged.changes, plugged.params, keeps_shape=plugged.keeps_shape)
-        out().print("", *lines, "", sep="\n")
+        print_line("")
+        for line in lines:
+            print_line(line)
+        print_line("")
     records = [record_of(outcome) for outcome in measured.outcomes]
     if len(records) > 1:
         out().print(conditions(*records))
@@ -145,6 +146,29 @@ def plug(
         note("ratio of latencies: measured call by call in the same rounds")
     tell_problems(measured.outcomes)
     raise typer.Exit(measured.exit_code or saved or max(written, default=0))
+
+
+def make_order(
+    case: Case,
+    blocks: Sequence[str] | None,
+    into: str,
+    where: str | None,
+    after: Sequence[str] | None,
+    host_option: Sequence[str] | None,
+) -> Order:
+    """What is to be plugged in where: ``-p`` is for the blocks, and other flags for the host. Raises UsageError."""
+    from convbench.notation import parse_options
+    from convbench.plugging.measure import Order
+
+    if after and where:
+        raise UsageError("give either --where, which replaces convs, or --after, which inserts the block")
+    plugged = read_cases(blocks, Case("", options=case.options), ())
+    if any(block.transforms for block in plugged):
+        raise UsageError("a block is plugged in as it is: +refocus and the like are for the host of --into")
+    host = read_case(into, replace(case, options=tuple(parse_options(host_option or ()).items())))
+    for one in (*plugged, host):
+        resolve(one.target)
+    return Order(host, list(dict.fromkeys(plugged)), where or "3x3", after or ())
 
 
 def _content(plugged: Prepared, path: Path) -> str | bytes:
