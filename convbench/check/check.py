@@ -238,7 +238,7 @@ def comparisons(rows: Sequence[Row], reference: str | None) -> tuple[list[Compar
         if row.record.latency_ms is None:
             continue
         name = reference or row.record.baseline
-        other = None if name is None else _reference_row(row, name, rows)
+        other = None if name is None else _reference_row(row, name, rows, reference)
         if name is None:
             left.append((row.label, "it has no ratio to a reference: make the baseline with `convbench compare`"))
         elif other is None:
@@ -261,17 +261,26 @@ def _latency(record: Record) -> Span:
     )
 
 
-def _reference_row(row: Row, name: str, rows: Sequence[Row]) -> Row | None:
-    """The record of the reference under the same conditions, of the same input where there is one."""
-    candidates = [
-        other
-        for other in rows
-        if _is(other, name)
-        and other.record.latency_ms is not None
-        and all(getattr(other.record, field) == getattr(row.record, field) for field in _SAME_CONDITIONS)
-    ]
-    same_input = [other for other in candidates if other.record.input_shape == row.record.input_shape]
-    return next(iter(same_input or candidates), None)
+def _reference_row(row: Row, name: str, rows: Sequence[Row], asked: str | None) -> Row | None:
+    """The record of the reference: the baseline that ``row`` was timed with, or one under the same conditions.
+
+    Several are called ``name`` where a file joins comparisons, and where a target stands in it with several options:
+    then it is the one that is most like ``row``, and says no more than its name.
+    """
+    timed = [other for other in rows if other.record.latency_ms is not None]
+    if asked is None:
+        found = [other for other in timed if other.record.baseline == name and other.record.ratio is None]
+        found = [other for other in found if _differences(row, other, ("device", "threads")) == 0]
+        if found:
+            return min(found, key=lambda other: _differences(row, other, ("input_shape", *_SAME_CONDITIONS)))
+    found = [other for other in timed if _is(other, name) and _differences(row, other, _SAME_CONDITIONS) == 0]
+    said = [len(other.case.options) + len(other.case.transforms) for other in found]
+    found = [other for other, count in zip(found, said, strict=True) if count == min(said)]
+    return min(found, key=lambda other: _differences(row, other, ("input_shape",)), default=None)
+
+
+def _differences(one: Row, other: Row, names: Sequence[str]) -> int:
+    return sum(getattr(one.record, name) != getattr(other.record, name) for name in names)
 
 
 def _is(row: Row, name: str) -> bool:

@@ -19,6 +19,7 @@ Examples:
   convbench compare MRFA PyConv Conv2Former --dim 64 -o compare.csv
   convbench compare Conv3x3 'PyConv*' --baseline Conv3x3 --measure latency --rigorous
   convbench compare MRFA my_blocks.py:MyBlock --dim 128 --device meta
+  convbench compare 'PyConv(kernels=[3,5])' PyConv@dim=96 Conv3x3 Conv3x3+refocus+fused
   convbench compare --measure params --measure cost
 """
 

@@ -2,7 +2,7 @@
 
 Every key takes one value or a list of values, and the cases are all their combinations:
 
-    targets = ["MRFA", "PyConv*", "timm:convnext_tiny"]   # all registered blocks unless given; wildcards allowed
+    targets = ["MRFA", "PyConv*", "ConvNeXt(kernel_size=31)", "timm:convnext_tiny"]  # all blocks unless given
     dims = [32, 64, 128]                                  # for blocks; a network has none and is measured once
     sizes = [14, 28, 56]
     measures = ["params", "cost", "latency"]

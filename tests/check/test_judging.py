@@ -76,7 +76,7 @@ def test_equal_figures_are_no_change_and_times_do_not_matter() -> None:
 
 
 def test_a_default_that_changed_is_a_difference_even_where_no_figure_is() -> None:
-    before = dataclasses.replace(FULL, given="{}", options='{"dim": 32, "act": "<class X at 0x12ab>"}')
+    before = dataclasses.replace(FULL, options='{"dim": 32, "act": "<class X at 0x12ab>"}')
     same = dataclasses.replace(before, options='{"act": "<class X at 0xff>", "dim": 32}')
     assert compare_exactly(row(before), same, ("params",)) == []
     now = dataclasses.replace(before, options='{"dim": 32, "act": "relu"}')
@@ -150,11 +150,27 @@ def test_other_latencies_are_referred_to_the_reference_that_was_named() -> None:
 
 
 def test_a_reference_must_have_been_measured_under_the_same_conditions() -> None:
-    other = timed("Conv3x3", 2.0, dtype="bfloat16", baseline="Conv3x3")
+    other = timed("Conv3x3", 2.0, threads=2, baseline="Conv3x3")
     found, left = comparisons([other, COMPARED], None)
     assert found == []
     reason = "the baseline has no record of its reference Conv3x3 under the same conditions"
     assert left == [(COMPARED.label, reason)]
+
+
+def test_the_baseline_is_the_row_that_was_timed_as_such_whatever_else_bears_its_name() -> None:
+    options = '{"dim": 32, "groups": 2}'
+    wide = timed("Conv3x3", 5.0, options=options, baseline="Conv3x3", ratio=2.5)
+    again = timed("Conv3x3", 2.0, baseline="Conv3x3", ratio=1.01)
+    halved = timed("MRFA", 1.0, dtype="bfloat16", baseline="Conv3x3", ratio=0.5)
+    base = timed("Conv3x3", 2.0, baseline="Conv3x3")
+    found, left = comparisons([wide, again, base, halved], None)
+    assert [(item.row, item.reference) for item in found] == [(wide, base), (again, base), (halved, base)]
+    assert left == []
+    asked, _ = comparisons([wide, base, COMPARED], "Conv3x3(groups=2)")
+    assert {(item.row.record.latency_ms, item.reference.record.latency_ms) for item in asked} == {
+        (2.0, 5.0),
+        (9.0, 5.0),
+    }
 
 
 def test_without_a_reference_nothing_is_judged_and_the_reason_is_given() -> None:
