@@ -76,7 +76,7 @@ def test_equal_figures_are_no_change_and_times_do_not_matter() -> None:
 
 
 def test_a_default_that_changed_is_a_difference_even_where_no_figure_is() -> None:
-    before = dataclasses.replace(FULL, options='{"dim": 32, "act": "<class X at 0x12ab>"}')
+    before = dataclasses.replace(FULL, given="{}", options='{"dim": 32, "act": "<class X at 0x12ab>"}')
     same = dataclasses.replace(before, options='{"act": "<class X at 0xff>", "dim": 32}')
     assert compare_exactly(row(before), same, ("params",)) == []
     now = dataclasses.replace(before, options='{"dim": 32, "act": "relu"}')
@@ -158,8 +158,8 @@ def test_a_reference_must_have_been_measured_under_the_same_conditions() -> None
 
 
 def test_the_baseline_is_the_row_that_was_timed_as_such_whatever_else_bears_its_name() -> None:
-    options = '{"dim": 32, "groups": 2}'
-    wide = timed("Conv3x3", 5.0, options=options, baseline="Conv3x3", ratio=2.5)
+    case = Case("Conv3x3", options=(("dim", 32), ("groups", 2)), shapes=((1, 32, 14, 14),))
+    wide = Row(timed("Conv3x3", 5.0, baseline="Conv3x3", ratio=2.5).record, case)
     again = timed("Conv3x3", 2.0, baseline="Conv3x3", ratio=1.01)
     halved = timed("MRFA", 1.0, dtype="bfloat16", baseline="Conv3x3", ratio=0.5)
     base = timed("Conv3x3", 2.0, baseline="Conv3x3")
