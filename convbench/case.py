@@ -17,7 +17,7 @@ from convbench.notation import format_options, format_shapes, format_value, pars
 from convbench.reading import shown, typed
 
 Mode = Literal["inference", "forward", "training"]
-Execution = Literal["eager", "compiled"]
+Execution = Literal["eager", "compiled", "onnxruntime", "openvino", "aot", "torchscript"]
 MemoryFormat = Literal["contiguous", "channels_last"]
 
 DTYPES = ("float32", "float64", "bfloat16", "float16")

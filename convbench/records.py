@@ -67,7 +67,12 @@ class _Before:
         convention="inference; training: forward + backward; forward: the forward half of that, with gradients",
         role="condition",
     )
-    execution: str | None = column(None, title="Execution", convention="eager or compiled", role="condition")
+    execution: str | None = column(
+        None,
+        title="Execution",
+        convention="what ran the timed calls; cost and memory are of the module",
+        role="condition",
+    )
     threads: int | None = column(
         None, title="Threads", convention="CPU threads of the timed calls", show="number", role="condition"
     )

@@ -5,6 +5,7 @@ What has no reference goes into a file, which the channel between a command and 
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,6 +27,11 @@ class Packed:
 
     case: Case
     file: str | None = None
+
+    @property
+    def digest(self) -> str:
+        """A name for what it builds, for files that are made of that."""
+        return self.case.key + hashlib.sha256((self.file or "").encode()).hexdigest()[:8]
 
     def to_json(self) -> dict[str, Any]:
         """A mapping of plain JSON values from which `from_json` restores it."""

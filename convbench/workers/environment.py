@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import sys
+import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
@@ -12,6 +13,7 @@ from typing import Literal
 Allocator = Literal["kept", "default"]
 
 _PRELOADED = ("jemalloc", "mimalloc", "tcmalloc")
+_EXPORTS = "CONVBENCH_EXPORTS"
 _TOP_PAD = "MALLOC_TOP_PAD_"
 
 
@@ -29,6 +31,16 @@ def timing_environment(threads: int, allocator: Allocator = "kept") -> dict[str,
         **dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), str(threads)),
         "CONVBENCH_PAD": "x" * random.SystemRandom().randrange(4096),
     }
+
+
+def exports_folder() -> Path:
+    """Where the processes of one measurement keep what they exported for each other; of this process alone if none."""
+    return Path(os.environ.get(_EXPORTS) or tempfile.mkdtemp(prefix="convbench-"))
+
+
+def sharing_exports(folder: Path) -> dict[str, str]:
+    """The variables that make ``folder`` that place."""
+    return {_EXPORTS: os.fspath(folder)}
 
 
 def allocator_name(

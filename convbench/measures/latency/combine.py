@@ -44,7 +44,10 @@ def _latency(gathered: Gathered, index: int, differing: str | None, settings: La
     shares = _shares(timings, columns, settings)
     few = _too_few(columns)
     noise: Noise = "invalid" if differing else grade(max(shares.values()))
-    compiled = [timing.compile_ms for timing in timings if timing.compile_ms is not None]
+    compiled, exported, loaded = (
+        [value for timing in timings if (value := getattr(timing, name)) is not None]
+        for name in ("compile_ms", "export_ms", "session_ms")
+    )
     return Latency(
         median_ms=median_ms,
         low_ms=low_ms,
@@ -53,6 +56,8 @@ def _latency(gathered: Gathered, index: int, differing: str | None, settings: La
         p90_ms=_geometric_mean(column.p90_ms for column in columns),
         first_ms=median(timing.first_ms for timing in timings if timing.first_ms is not None),
         compile_ms=max(compiled, default=None),
+        export_ms=max(exported, default=None),
+        session_ms=median(loaded) if loaded else None,
         samples=sum(column.samples for column in columns),
         processes=len(columns),
         noise="noisy" if few and noise == "quiet" else noise,

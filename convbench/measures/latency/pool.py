@@ -9,7 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from convbench.measures.latency.timing.order import JOB
-from convbench.workers.environment import Allocator, timing_environment
+from convbench.workers.environment import Allocator, sharing_exports, timing_environment
 from convbench.workers.process import Worker
 
 _START_S = 300.0
@@ -76,9 +76,14 @@ class Pool:
         return worker
 
     def _environment(self) -> dict[str, str]:
-        """Compiled code goes into a cache of this measurement's own, so that compile times are of an empty one."""
+        """Compiled code goes into a cache of this measurement's own, so that compile times are of an empty one; what is
+        exported for another runtime is there for the processes that come after."""
         cache = {"TORCHINDUCTOR_CACHE_DIR": os.fspath(self.folder / "inductor")}
-        return {**timing_environment(self._threads, self._allocator), **cache}
+        return {
+            **timing_environment(self._threads, self._allocator),
+            **cache,
+            **sharing_exports(self.folder / "exports"),
+        }
 
 
 def _room() -> int:

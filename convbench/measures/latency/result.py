@@ -129,6 +129,20 @@ class Latency:
         show="milliseconds",
     )
     compile_ms: float | None = None
+    export_ms: float | None = column(
+        None,
+        title="Export",
+        unit="ms",
+        convention="exporting it for another runtime, once",
+        show="milliseconds",
+    )
+    session_ms: float | None = column(
+        None,
+        title="Session",
+        unit="ms",
+        convention="loading what was exported, and preparing it to run",
+        show="milliseconds",
+    )
     samples: int = column(
         0, name="latency_samples", title="Samples", convention="timed samples over all processes", show="number"
     )

@@ -151,6 +151,9 @@ def _latency_lines(latency: Latency) -> list[Line]:
     ]
     if latency.compile_ms is not None:
         lines.append(("compile time", milliseconds(latency.compile_ms), "the call that compiles, from an empty cache"))
+    if latency.session_ms is not None:
+        exported = "–" if latency.export_ms is None else milliseconds(latency.export_ms)
+        lines.append(("export, session", f"{exported}, {milliseconds(latency.session_ms)}", "exported once, loaded"))
     if latency.device is not None:
         device = latency.device
         bound = "launch-bound: the host takes longer" if device.launch_bound else "the host keeps up"

@@ -166,11 +166,11 @@ def _accelerator(device: str) -> TorchAccelerator:
     return TorchAccelerator(device)
 
 
-def host_clock(device: str, cache: Cache) -> Clock:
-    """The clock of eager calls on ``device``."""
+def host_clock(device: str, cache: Cache, *, own_threads: bool = False) -> Clock:
+    """The clock of eager calls on ``device``; own_threads: whether others than the caller's carry them out."""
     kind = device.partition(":")[0]
     if kind == "cpu":
-        return CpuClock()
+        return CpuClock(own_threads=own_threads)
     if kind == "mps":
         return WallClock(_accelerator(device))
     return EventClock(_accelerator(device), eager=True, cache=cache)

@@ -212,7 +212,9 @@ class _Timing:
             device=_column(participant.device, [base.device for base in bases]),
             disturbance=disturbance(eager.samples, eager.repeats, self.fault_cost_ns, steal),
             first_ms=participant.first_ns / 1e6,
-            compile_ms=None if participant.compile_ns is None else participant.compile_ns / 1e6,
+            export_ms=_ms(None if participant.ran is None else participant.ran.export_ns),
+            session_ms=_ms(None if participant.ran is None else participant.ran.session_ns),
+            compile_ms=_ms(participant.compile_ns),
             calls_per_sample=eager.repeats,
             batch=participant.batch,
             notes=tuple(notes),
@@ -237,6 +239,10 @@ def precise(timing: ProcessTiming, precision: float, margin: float) -> bool:
         and (column.log_ratio is None or column.log_ratio.half_width <= margin / 2)
         for column in columns
     )
+
+
+def _ms(nanoseconds: int | None) -> float | None:
+    return None if nanoseconds is None else nanoseconds / 1e6
 
 
 def _relative(median: Interval) -> float:

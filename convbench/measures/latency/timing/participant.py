@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 from convbench.case import Case
 from convbench.errors import ConvbenchError
 from convbench.execution.out_of_memory import is_out_of_memory
+from convbench.execution.runtimes import RUNTIMES, Running, running
 from convbench.measures.latency.timing.accelerator import capture, graph_clock, host_clock, unrolled
 from convbench.measures.latency.timing.calls import Guard, make_call
 from convbench.measures.latency.timing.clock import Call, Clock
@@ -17,13 +19,14 @@ from convbench.measures.latency.timing.result import Status
 from convbench.measures.latency.timing.rounds import Lane
 from convbench.measures.latency.timing.warmup import WarmUp, longest_ns, warm_up
 from convbench.target.packed import Packed
+from convbench.workers.environment import exports_folder
 
 
 @dataclass(slots=True)
 class Participant:
     """A target that takes part in the rounds, with what was learned while it was brought up.
 
-    unreplayable: why its call could not be captured as a graph.
+    unreplayable: why its call could not be captured as a graph. ran: the runtime that runs it, where that is not torch.
     """
 
     owner: int
@@ -37,6 +40,7 @@ class Participant:
     eager: Lane | None = None
     device: Lane | None = None
     unreplayable: str | None = None
+    ran: Running | None = None
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -46,13 +50,19 @@ class Participant:
 
 
 def enlist(owner: int, packed: Packed, cache: Cache) -> Participant:
-    """Build the case and make its first call."""
+    """Build the case and make its first call; what another runtime runs is exported and checked before."""
     subject = packed.blueprint().subject()
     case = subject.case
-    call, guard = make_call(subject)
     shape = subject.shapes[0] if subject.shapes else ()
-    clock = host_clock(case.device, cache)
-    participant = Participant(owner, case, call, guard, clock, batch=shape[0] if shape else 1)
+    runtime = RUNTIMES.get(case.execution)
+    if runtime is None:
+        ran, (call, guard) = None, make_call(subject)
+    else:
+        ran = running(subject.step(), case.execution, case.threads, exports_folder(), packed.digest)
+        call, guard = ran.session.call, nullcontext
+    clock = host_clock(case.device, cache, own_threads=runtime is not None and runtime.own_threads)
+    participant = Participant(owner, case, call, guard, clock, batch=shape[0] if shape else 1, ran=ran)
+    participant.notes += [] if ran is None else ran.notes
     with guard():
         if case.execution == "compiled":
             participant.compile_ns = clock.once(call)
@@ -100,6 +110,8 @@ def failure(error: Exception) -> tuple[Status, str]:
 
 def recorded_kernels(participant: Participant) -> tuple[tuple[str, ...], tuple[str, ...]]:
     """What one call runs, and what there is to say of that."""
+    if participant.ran is not None:
+        return participant.ran.session.kernels, ()
     try:
         return kernels_of(participant.call, participant.guard, participant.case.device), ()
     except Exception as error:  # a profiler that fails must not take the figure with it

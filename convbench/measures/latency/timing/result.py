@@ -45,7 +45,8 @@ class TargetTiming:
     """One target in one process. ``eager``: called by the host; ``device``: replayed as a graph.
 
     error_type: class of the exception where status is not ``ok``. first_ms: the first call (of a compiled target, the
-    first after the call that compiles, whose time is compile_ms). calls_per_sample: of the eager column.
+    first after the call that compiles, whose time is compile_ms). export_ms, session_ms: of another runtime's, where
+    this process exported it, and loaded it. calls_per_sample: of the eager column.
     """
 
     status: Status = "ok"
@@ -56,6 +57,8 @@ class TargetTiming:
     disturbance: Disturbance | None = None
     first_ms: float | None = None
     compile_ms: float | None = None
+    export_ms: float | None = None
+    session_ms: float | None = None
     calls_per_sample: int = 1
     batch: int = 1
     kernels: tuple[str, ...] = ()
