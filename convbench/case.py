@@ -134,7 +134,7 @@ class Case:
     )
     execution: Execution = condition(
         "eager",
-        "eager or compiled.",
+        "eager, compiled, onnxruntime, openvino, aot or torchscript.",
         plural="executions",
         column="execution",
         switches={"--compile": ("compiled", "Time the module under torch.compile.")},
