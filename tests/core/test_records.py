@@ -14,8 +14,8 @@ SCHEMA = (
     "device_latency_high_ms launch_bound device_cache peak_bytes activation_peak_bytes saved_for_backward_bytes "
     "erf_sigma erf_r20 erf_r30 erf_r50 erf_r99 erf_agd energy_mj energy_low_mj energy_high_mj power_w idle_power_w "
     "baseline ratio ratio_low ratio_high verdict margin adjusted_p control_ratio control_low control_high "
-    "device_ratio device_ratio_low device_ratio_high device_verdict verdict_reason status error schema_version "
-    "convbench_version torch_version created_at"
+    "device_ratio device_ratio_low device_ratio_high device_verdict verdict_reason status error notes "
+    "schema_version convbench_version torch_version created_at"
 )
 
 
