@@ -205,14 +205,14 @@ def plot_erf(fields: Sequence[Erf], labels: Sequence[str] | None = None, **drawi
     Raises UsageError for a request that cannot be met.
     """
     from convbench.pictures.field import Drawing
-    from convbench.pictures.figure import draw_fields
+    from convbench.pictures.figure import draw
 
     if not fields:
         raise UsageError("plot_erf needs at least one field")
     if labels is not None and len(labels) != len(fields):
         raise UsageError(f"plot_erf got {len(labels)} labels for {len(fields)} fields")
     named = [replace(field, label=label) for field, label in zip(fields, labels or [], strict=False)] or fields
-    return draw_fields([field.described for field in named], Drawing(**drawing))
+    return draw([field.described for field in named], Drawing(**drawing))
 
 
 def _erf_by_worker(case: Case, settings: ErfSettings | None) -> Erf:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -11,15 +12,16 @@ import typer
 
 from convbench.case import Case
 from convbench.cli.app import app
-from convbench.cli.asking import Ask, Target, asking, looked_over, surroundings
+from convbench.cli.asking import Ask, Target, asking, error_of, looked_over, save_table, surroundings
 from convbench.cli.command import Commands
 from convbench.cli.console import fail, note, print_table, warn
 from convbench.cli.measuring import command, start
-from convbench.cli.options import Targets, Timeout, case_flags, takes_flags
+from convbench.cli.options import Outputs, Targets, Timeout, case_flags, takes_flags
+from convbench.cli.options import Target as TargetName
 from convbench.cli.saving import save_report
 from convbench.errors import UsageError
 from convbench.measures.erf.result import NOTHING_TO_RAISE, Erf
-from convbench.reference import read_cases
+from convbench.reference import read_case, read_cases
 from convbench.report.io.formats import FIELDS, PICTURES, check_outputs
 from convbench.target.packed import Packed
 
@@ -57,14 +59,20 @@ class ErfFlags:
     probe: Annotated[str, typer.Option("--probe", help="Weights of output channels in the score: signs or ones.")] = (
         "signs"
     )
-    layer: Annotated[str | None, typer.Option("--layer", help="Probe a submodule, such as stages.2.5.")] = None
+    layer: Annotated[
+        list[str] | None, typer.Option("--layer", help="Probe a submodule, such as stages.2.5; repeatable.")
+    ] = None
     depth: Annotated[
-        list[int] | None, typer.Option("--depth", help="Stack the target this many times; repeatable.  [default: 1]")
+        list[str] | None,
+        typer.Option("--depth", help="Stack the target this many times: 4, or 1,2,4,8 side by side.  [default: 1]"),
     ] = None
     layer_scale: Annotated[
         float | None, typer.Option("--layer-scale", help="Value for layer scales that are still untrained.")
     ] = None
-    inputs: Annotated[str, typer.Option("--inputs", help="noise, a folder of images, or a tensor file.")] = "noise"
+    inputs: Annotated[
+        list[str] | None,
+        typer.Option("--inputs", help="noise, a folder of images, a tensor file; repeatable.  [default: noise]"),
+    ] = None
     precision: Annotated[
         float | None, typer.Option("--precision", help="Stop sampling at this relative standard error, such as 0.01.")
     ] = None
@@ -75,25 +83,47 @@ class ErfFlags:
     full: Annotated[bool, typer.Option("--full", help="Compute the whole map, not only what the centre sees.")] = False
     timeout: Timeout = None
 
-    def settings(self, case: Case) -> list[dict[str, Any]]:
-        """Fields of `ErfSettings` but for the inputs, once for each depth. Raises UsageError."""
+    def variants(self, case: Case) -> list[_Variant]:
+        """Every combination of depth, layer and inputs for a case. Raises UsageError."""
         from convbench.measures.erf import ErfSettings
 
-        own = ("samples", "seeds", "statistic", "probe", "layer", "layer_scale", "precision", "dtype", "mode")
+        own = ("samples", "seeds", "statistic", "probe", "layer_scale", "precision", "dtype", "mode")
         chosen: dict[str, Any] = {"seed": case.seed, **{name: getattr(self, name) for name in own}}
         if case.weights is not None or case.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
         chosen["evaluation"] = "full" if self.full else "auto"
-        every = [{**chosen, "depth": depth} for depth in dict.fromkeys(self.depth or [1])]
-        for settings in every:
+        layers: list[str | None] = [*dict.fromkeys(self.layer or ())] or [None]
+        inputs = list(dict.fromkeys(self.inputs or ["noise"]))
+        found = []
+        for each, layer, depth in itertools.product(inputs, layers, self._depths()):
+            settings = {**chosen, "depth": depth, "layer": layer}
             ErfSettings(**settings)  # raises what is wrong with them
-        return every
+            name = f" {layer}" if len(layers) > 1 else ""
+            found.append(_Variant(settings, each, name + (f" ({each})" if len(inputs) > 1 else "")))
+        return found
+
+    def _depths(self) -> list[int]:
+        words = [word.strip() for text in self.depth or ["1"] for word in text.split(",")]
+        for word in words:
+            if not word.isdecimal():
+                raise UsageError(f"--depth takes whole numbers such as 4 or 1,2,4,8; got {word!r}")
+        return list(dict.fromkeys(map(int, words)))
+
+
+@dataclass(frozen=True, slots=True)
+class _Variant:
+    """One way of probing a target. settings: of `ErfSettings`, but for the inputs. suffix: tells it from others."""
+
+    settings: Mapping[str, Any]
+    inputs: str
+    suffix: str
 
 
 _PLOT_EXAMPLES = """\b
 Examples:
   convbench erf plot
-  convbench erf plot MRFA PyConv --depth 1 --depth 4 -o depth.pdf
+  convbench erf plot MRFA PyConv --depth 1,4 -o depth.pdf
+  convbench erf plot MRFA PyConv --depth 1,2,4,8,16 --growth -o growth.pdf
   convbench erf plot uniconvnet_a --layer-scale 1 --seeds 1
 """
 
@@ -131,6 +161,9 @@ def plot(
     common: Annotated[
         bool, typer.Option("--common", help="One window for all panels, not one that fits each.")
     ] = False,
+    growth: Annotated[
+        bool, typer.Option("--growth", help="Curves of size and AGD over several --depth, or --layer, not maps.")
+    ] = False,
     no_heading: Annotated[
         bool, typer.Option("--no-heading", help="Leave out the lines that say what was probed, and how.")
     ] = False,
@@ -138,10 +171,54 @@ def plot(
     """Draw receptive fields and their radial profiles; without names, those of all registered blocks."""
     from convbench.pictures.field import Drawing
 
-    drawing = Drawing(width, scale, columns, not no_heading, common)  # type: ignore[arg-type]
+    drawing = Drawing(width, scale, columns, not no_heading, common, growth)  # type: ignore[arg-type]
+    if growth and len(flags.variants(case)) == 1:
+        raise UsageError("--growth needs several depths or layers: --depth 1,2,4,8, or --layer more than once")
     paths = check_outputs(output or [Path("erf.png")], PICTURES)
     found, saved = _measure(case, flags, targets, paths, drawing, as_data=True)
     raise typer.Exit(found.code or saved)
+
+
+_LAYERS_EXAMPLES = """\b
+Examples:
+  convbench erf layers torchvision:resnet50 --size 224
+  convbench erf layers MRFA --dim 64 --all -o mrfa.csv
+"""
+
+
+@erf_app.command("layers", epilog=_LAYERS_EXAMPLES)
+@takes_flags
+def layers(
+    target: TargetName,
+    case: ErfCase,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also layers whose output sees just what the last one did.")
+    ] = False,
+    output: Outputs = None,
+    timeout: Timeout = None,
+) -> None:
+    """Print the theoretical receptive field, stride and start of every layer: what its kernels reach."""
+    from convbench.report.tables.layers import layer_rows, layers_table
+
+    paths = check_outputs(output or ())
+    case, since = read_case(target, case, _CONDITIONS), start(paths)
+    with asking(timeout) as (ask, tell):
+        (wanted,) = looked_over(ask, [case])
+        tell(f"{wanted.name}: propagating")
+        job = {"do": "convbench.measures.erf.layers:run", "packed": Packed(case).to_json()}
+        failure = wanted.failure
+        if failure is None:
+            answer = ask(job)
+            failure = answer.failure
+        if failure is not None:
+            raise error_of(failure)
+        rows = layer_rows(answer.value["layers"])
+        saved = save_table(paths, "layers", rows, ask, since)
+    table, left_out = layers_table(rows, every)
+    print_table(table)
+    if left_out:
+        note(f"{left_out} layers that see just what the one before them sees are left out: --all prints them")
+    raise typer.Exit(saved)
 
 
 _MEASURE_EXAMPLES = """\b
@@ -220,13 +297,13 @@ def _measure(
         raise UsageError("a receptive field needs computing, and nothing is computed on meta: use --device cpu")
     cases = read_cases(targets, case, _CONDITIONS)
     since, found = start(output), _Found()
-    flags.settings(case)  # raises what is wrong with them, before anything is imported
+    flags.variants(case)  # raises what is wrong with them, before anything is imported
     with asking(flags.timeout) as (ask, tell):
-        wanted = [(target, settings) for target in looked_over(ask, cases) for settings in flags.settings(target.case)]
+        wanted = [(target, variant) for target in looked_over(ask, cases) for variant in flags.variants(target.case)]
         try:
-            for number, (target, settings) in enumerate(wanted, start=1):
+            for number, (target, variant) in enumerate(wanted, start=1):
                 tell(f"{target.name}: {number} of {len(wanted)}")
-                _measure_one(target, settings, flags.inputs, ask, found, alone=len(wanted) == 1)
+                _measure_one(target, variant, ask, found, alone=len(wanted) == 1)
         except KeyboardInterrupt:
             fail(f"interrupted; {len(found.fields)} of {len(wanted)} receptive fields are complete")
             found.code = 130
@@ -239,16 +316,14 @@ def _measure(
     return found, save_report(output, report, as_data=as_data)
 
 
-def _measure_one(
-    target: Target, settings: Mapping[str, Any], inputs: str, ask: Ask, found: _Found, *, alone: bool
-) -> None:
+def _measure_one(target: Target, variant: _Variant, ask: Ask, found: _Found, *, alone: bool) -> None:
     from convbench.workers.codec import decode
 
     job = {
         "do": "convbench.measures.erf.job:run",
         "packed": Packed(target.case).to_json(),
-        "settings": settings,
-        "inputs": inputs,
+        "settings": variant.settings,
+        "inputs": variant.inputs,
     }
     failure, answer = target.failure, None
     if failure is None:
@@ -258,12 +333,12 @@ def _measure_one(
         assert failure is not None
         if failure.refused and alone:
             raise UsageError(failure.reason)
-        warn(f"{target.name}: {failure.status}: {failure.reason}")
-        status = {"status": failure.status, "error": failure.reason}
-        found.failed.append({"target": target.name, "depth": settings["depth"], **status})
+        warn(f"{target.name}{variant.suffix}: {failure.status}: {failure.reason}")
+        about = {"target": f"{target.name}{variant.suffix}", "depth": variant.settings["depth"]}
+        found.failed.append({**about, "status": failure.status, "error": failure.reason})
         found.code = 3
         return
-    erf = replace(decode(Erf, answer.value["erf"]), label=target.name)
+    erf = replace(decode(Erf, answer.value["erf"]), label=target.name + variant.suffix)
     found.fields.append(erf)
     for message in erf.warnings:
         if message != NOTHING_TO_RAISE:

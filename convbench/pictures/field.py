@@ -57,6 +57,7 @@ class Drawing:
     None: both for a single target, logarithmic for several. columns: panels side by side; None: as many as fit.
     heading: whether what was probed, and how, stands above; a paper's caption may say it instead.
     common: one window for all panels, where each otherwise fits its own field.
+    growth: curves of the fields' sizes and AGD over depth, or over layers, instead of maps.
 
     Raises OptionError on a value outside these.
     """
@@ -66,6 +67,7 @@ class Drawing:
     columns: int | None = None
     heading: bool = True
     common: bool = False
+    growth: bool = False
 
     def __post_init__(self) -> None:
         if self.scale is not None and self.scale not in get_args(Scale):

@@ -34,7 +34,7 @@ from convbench.pictures.panels import (
 from convbench.text import one_line
 
 DOTS_PER_INCH = 300
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",  # the one that matplotlib brings, so that widths are known
     "font.size": SMALL_PT,
     "axes.linewidth": 0.5,
@@ -61,16 +61,26 @@ def draw_fields(fields: Sequence[Field], drawing: Drawing | None = None) -> Figu
     """
     if not fields:
         raise ValueError("there is no receptive field to draw")
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         return _Sheet(fields, drawing or Drawing()).figure
+
+
+def draw(fields: Sequence[Field], drawing: Drawing | None = None) -> Figure:
+    """Maps, or curves where the drawing asks for growth. Raises ValueError when there is nothing to draw."""
+    from convbench.pictures.growth import draw_growth
+
+    if drawing is None or not drawing.growth:
+        return draw_fields(fields, drawing)
+    with mpl.rc_context(STYLE):
+        return draw_growth(fields, drawing)
 
 
 def picture(fields: Sequence[Field], form: str, drawing: Drawing | None = None) -> bytes:
     """The same as a file: ``png``, ``svg`` or ``pdf``."""
     buffer = io.BytesIO()
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         made = {"Date": None} if form == "svg" else {"CreationDate": None} if form == "pdf" else {}
-        figure = draw_fields(fields, drawing)
+        figure = draw(fields, drawing)
         figure.savefig(buffer, format=form, dpi=DOTS_PER_INCH, facecolor="white", metadata=made)
     return buffer.getvalue()
 

@@ -166,9 +166,8 @@ def heading(fields: Sequence[Field]) -> str:
     sizes = dict.fromkeys(f"{field.map.shape[0]}×{field.map.shape[1]}" for field in fields)
     mode = fields[0].setup.get("mode")
     name = "RepLKNet's receptive field" if mode == "replknet" else "Effective receptive field"
-    samples = f"{_shared(fields, 'samples')} inputs × {_shared(fields, 'initialisations')} initialisations".replace(
-        " ", "\u00a0"
-    )
+    counts = [(_shared(fields, "samples"), "input"), (_shared(fields, "initialisations"), "initialisation")]
+    samples = "\u00a0×\u00a0".join(f"{count}\u00a0{noun}{'' if count == '1' else 's'}" for count, noun in counts)
     layers = dict.fromkeys(plain(str(layer)) for field in fields if (layer := field.setup.get("layer")) is not None)
     depths = {field.depth for field in fields}
     stacked = [depth_name(max(depths))] if depths != {1} and len(depths) == 1 else []

@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 
 from convbench.errors import EmptyMapError
 from convbench.measures.erf import ErfMetrics, measure_map
-from convbench.measures.erf.metrics import _first_reaching
-from convbench.measures.erf.result import Floats
+from convbench.measures.erf.metrics import Ruler, _first_reaching
+from convbench.measures.erf.result import Box, Floats, TwoGaussians
 from tests.erf.closed_form import composed, placed
 
 
@@ -255,3 +255,34 @@ def test_maps_must_be_finite_and_not_negative(bad: float) -> None:
 def test_an_empty_map_is_an_error() -> None:
     with pytest.raises(EmptyMapError, match="zero everywhere"):
         measure_map(np.zeros((4, 4)), (2, 2))
+
+
+def mixture_of(map_: Floats, centre: tuple[float, float]) -> TwoGaussians | None:
+    image = (map_.shape[0], map_.shape[1])
+    ruler = Ruler(map_, Box.whole(*image), image, centre)
+    sums = ruler.sums(map_[None])
+    return ruler.two_gaussians(sums, float(ruler.figures(sums)["agd"][0]))
+
+
+def test_a_mixture_of_two_gaussians_is_found_again() -> None:
+    narrow, wide = (gaussian(65, sigma, sigma, (32.0, 32.0)) for sigma in (1.5, 6.0))
+    found = mixture_of(0.4 * narrow / narrow.sum() + 0.6 * wide / wide.sum(), (32.0, 32.0))
+    assert found is not None
+    # The wide one is cut at 5.3 standard deviations, which changes it by less than 1e-5.
+    assert (found.inner_share, found.inner_sigma_px, found.outer_sigma_px) == pytest.approx((0.4, 1.5, 6.0), rel=3e-3)
+    assert found.agd == pytest.approx(1.0, abs=1e-6)
+
+
+def test_a_pixel_on_a_gaussian_is_two_of_which_one_has_no_width() -> None:
+    map_ = gaussian(65, 4.0, 4.0, (32.0, 32.0))
+    map_ /= map_.sum()
+    map_[32, 32] += 1.0
+    found = mixture_of(map_, (32.0, 32.0))
+    assert found is not None
+    assert found.inner_sigma_px == 0
+    assert (found.inner_share, found.outer_sigma_px) == pytest.approx((0.5, 4.0), rel=1e-2)
+
+
+@pytest.mark.parametrize("map_", [gaussian(65, 4.0, 4.0, (32.0, 32.0)), placed(np.ones((1, 1)), 65, 32)])
+def test_what_one_gaussian_fits_is_not_called_two(map_: Floats) -> None:
+    assert mixture_of(map_, (32.0, 32.0)) is None

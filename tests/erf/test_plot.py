@@ -311,3 +311,22 @@ def test_circles_and_squares_are_all_there(erfs: list[Erf]) -> None:
     (axes,) = maps(convbench.plot_erf(erfs[:1], scale="log"))
     assert sum(isinstance(patch, Circle) for patch in axes.patches) == 2
     assert sum(isinstance(patch, Rectangle) for patch in axes.patches) == 3
+
+
+def test_growth_is_drawn_over_depth(erfs: list[Erf]) -> None:
+    sizes, scores = convbench.plot_erf(erfs[:2], growth=True).axes
+    sigma, side = sizes.lines
+    assert list(sigma.get_xdata()) == [1, 3]
+    assert list(sigma.get_ydata()) == [erf.metrics.sigma_px for erf in erfs[:2]]
+    assert list(side.get_ydata()) == [5, 13]
+    assert list(scores.lines[0].get_ydata()) == [erf.metrics.agd for erf in erfs[:2]]
+    assert [text.get_text() for text in sizes.get_xticklabels()] == ["1", "3"]
+
+
+def test_growth_is_drawn_over_layers_where_there_is_one_depth(erfs: list[Erf]) -> None:
+    layers = [replace(erf, label=f"net {layer}", layer=layer, depth=1) for erf, layer in zip(erfs, "ab", strict=False)]
+    figure = convbench.plot_erf(layers, growth=True)
+    assert list(figure.axes[0].lines[0].get_xdata()) == [0, 1]
+    assert "net" in said(figure).split("\n")
+    with pytest.raises(OptionError, match="several depths or layers"):
+        convbench.plot_erf(erfs[:1], growth=True)

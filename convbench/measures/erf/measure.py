@@ -131,6 +131,7 @@ def _result(target: Target, found: Sampled) -> Erf:
     settings, view = target.settings, found.view
     ruler, sums, labels = _measured(target, found.maps, view)
     assessment = assess(ruler, sums, labels, intervals=settings.bootstrap > 0)
+    pooled = sums.mixed(pooled_weights(labels)[None])
     map_ = found.maps.pooled(target.image)
     support = _support(map_)
     return Erf(
@@ -138,7 +139,7 @@ def _result(target: Target, found: Sampled) -> Erf:
         metrics=assessment.metrics,
         uncertainty=assessment.uncertainty,
         per_initialisation=assessment.per_initialisation,
-        profile=ruler.profile(sums.mixed(pooled_weights(labels)[None])),
+        profile=ruler.profile(pooled),
         position=view.position,
         output_size=view.output_size,
         centre=view.centre,
@@ -158,6 +159,7 @@ def _result(target: Target, found: Sampled) -> Erf:
         reason=view.reason,
         warnings=tuple(found.warnings),
         replknet=replknet_figures(map_) if settings.mode == "replknet" else None,
+        two_gaussians=ruler.two_gaussians(pooled, assessment.metrics.agd),
     )
 
 

@@ -15,8 +15,9 @@ import numpy as np
 from convbench.errors import EmptyMapError
 from convbench.measures.erf.gaussian import REACH, moment_entropy, radial_gaussian
 from convbench.measures.erf.geometry import Groups, Indices, Window, support_window, window_around
+from convbench.measures.erf.mixture import two_gaussians
 from convbench.measures.erf.moments import Moments, kurtosis, monomials, spread
-from convbench.measures.erf.result import Box, ErfMetrics, Floats, RadialProfile
+from convbench.measures.erf.result import Box, ErfMetrics, Floats, RadialProfile, TwoGaussians
 
 SMALLEST_SIGMA_PX = 0.5
 """Below this spread a map is little but one pixel, which any Gaussian of its moments fits: AGD says nothing."""
@@ -181,11 +182,22 @@ class Ruler:
         gaussian = np.full(len(distance), np.nan) if is_pixel else self._radial_gaussian(mean_square, distance)[0]
         return RadialProfile(distance, p.annuli[0] / self.annuli.pixels, gaussian)
 
+    def two_gaussians(self, sums: Sums, agd: float | None) -> TwoGaussians | None:
+        """The mixture that the first map is, where it is one rather than a Gaussian of that AGD."""
+        p = sums.normalised()
+        sizes = self._image_rings(float(p.rings[0] @ self.rings.distance_px**2))
+        mass = np.zeros_like(sizes[0])
+        mass[np.searchsorted(sizes[0], self.rings.distance_px - 1e-9)] = p.rings[0]
+        return two_gaussians(sizes[0], mass, sizes[1], float(_entropy(p.pixels)[0]), agd)
+
+    def _image_rings(self, mean_square: float) -> tuple[Floats, Floats]:
+        """Distances from the centre and pixels at each, as far as the map or a Gaussian of that E[r²] reaches."""
+        reach = max(REACH * np.sqrt(mean_square / 2) + 1, float(self.rings.distance_px[-1]) + 1)
+        return window_around(self.window.image, self.window.centre, reach, reach).ring_sizes()
+
     def _radial_gaussian(self, mean_square: Floats, distance_px: Floats) -> Floats:
         """The Gaussians on the image with E[r²] (B,), at these distances (K,): (B, K)."""
-        reach = max(REACH * np.sqrt(mean_square.mean() / 2) + 1, float(self.rings.distance_px[-1]) + 1)
-        rings = window_around(self.window.image, self.window.centre, reach, reach).ring_sizes()
-        theta, log_partition = radial_gaussian(*rings, mean_square)
+        theta, log_partition = radial_gaussian(*self._image_rings(float(mean_square.mean())), mean_square)
         result: Floats = np.exp(theta[:, None] * distance_px**2 - log_partition[:, None])
         return result
 

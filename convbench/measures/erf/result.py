@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any, Literal
@@ -221,6 +222,7 @@ class Erf:
     samples: per initialisation. initialisations: how many were pooled.
     method: ``demand`` (every operator on what the probed pixel can see), ``crop`` (the module on the part of the image
     that it sees) or ``full``; ``reason`` says why the cheaper ones were not taken. per_initialisation: figures of each.
+    two_gaussians: the two that the map is a mixture of, where they fit it better than one.
     label: the target's name, where it has one.
     """
 
@@ -248,7 +250,19 @@ class Erf:
     reason: str | None
     warnings: tuple[str, ...]
     replknet: RepLKNetFigures | None = None
+    two_gaussians: TwoGaussians | None = None
     label: str = ""
+
+    @property
+    def theoretical_over_effective(self) -> float | None:
+        """√(area of the theoretical field) over S99, the side of the square that holds 99% of the map.
+
+        How much larger a field is than what is used of it; None where the theoretical one is not known or unbounded.
+        """
+        box, side = self.receptive_field, self.metrics.side_99_px
+        if box is None or side is None or self.field_source == "probed":
+            return None
+        return math.sqrt(box.height * box.width) / side
 
     @property
     def described(self) -> Field:
@@ -298,9 +312,23 @@ class Erf:
     def plot(self, **drawing: Any) -> Figure:
         """A picture of this field. drawing: as `convbench.pictures.field.Drawing` takes it: ``width_in=3.3``, …"""
         from convbench.pictures.field import Drawing
-        from convbench.pictures.figure import draw_fields
+        from convbench.pictures.figure import draw
 
-        return draw_fields([self.described], Drawing(**drawing))
+        return draw([self.described], Drawing(**drawing))
+
+
+@dataclass(frozen=True, slots=True)
+class TwoGaussians:
+    """A map as the mixture of two round Gaussians about the centre, of largest likelihood on the pixels of the image.
+
+    inner_share: of the map's mass in the narrower. inner_sigma_px, outer_sigma_px: √(E[r²]/2) of each on the image.
+    agd: exp(−KL(p‖mixture)), not corrected for bias.
+    """
+
+    inner_share: float
+    inner_sigma_px: float
+    outer_sigma_px: float
+    agd: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,6 +25,7 @@ def measure_table(fields: Sequence[Erf]) -> Table:
     for metric in _metrics(fields[0]):
         cells = [_with_interval(field, metric.name) for field in fields]
         table.add_row(_title(metric), *cells, metric.metadata["formula"])
+    _add_further(table, fields)
     _add_replknet(table, fields)
     for name in (*_PLACE, *SETUP, "95% intervals"):
         table.add_row(name, *(_setup(field, name) for field in fields), "")
@@ -40,6 +41,7 @@ def compare_table(fields: Sequence[Erf]) -> Table:
         for field, each in zip(fields[1:], found, strict=True):
             cells.append(_with_difference(field, metric.name, each.get(metric.name)))
         table.add_row(_title(metric), *cells, "")
+    _add_further(table, fields)
     _add_replknet(table, fields)
     for name in (*SETUP, "95% intervals"):
         table.add_row(name, *(_setup(field, name) for field in fields), "")
@@ -114,7 +116,28 @@ def _row(erf: Erf) -> dict[str, Any]:
         "receptive_field_width_px": None if box is None else box.width,
     }
     row |= {metric.name: getattr(erf.metrics, metric.name) for metric in _metrics(erf)}
+    row |= {name: value for name, (value, _, _) in _further(erf).items()}
     return row | (erf.replknet.columns if erf.replknet else {})
+
+
+def _further(erf: Erf) -> dict[str, tuple[float | None, str, str]]:
+    """Figures that are no ErfMetrics of a map: name → value, title, definition."""
+    two = erf.two_gaussians
+    return {
+        "theoretical_over_effective": (
+            erf.theoretical_over_effective,
+            "theoretical / effective",
+            "√(area of the theoretical field) / S99, the side of the square that holds 99% of the mass",
+        ),
+        "two_gaussians_agd": (
+            None if two is None else two.agd,
+            "agd of two Gaussians",
+            "exp(−KL) to the best mixture of two round ones; – where it is not better than one by 0.02",
+        ),
+        "inner_share": (None if two is None else two.inner_share, "share of the inner", "of the mass"),
+        "inner_sigma_px": (None if two is None else two.inner_sigma_px, "sigma of the inner (px)", "0: a single pixel"),
+        "outer_sigma_px": (None if two is None else two.outer_sigma_px, "sigma of the outer (px)", ""),
+    }
 
 
 def _metrics(erf: Erf) -> list[Any]:
@@ -137,6 +160,15 @@ def _title(metric: Any) -> str:
     for suffix in ("_px2", "_px", "_deg"):
         name = name.removesuffix(suffix)
     return f"{name.replace('_', ' ')} ({unit})" if unit else name.replace("_", " ")
+
+
+def _add_further(table: Table, fields: Sequence[Erf]) -> None:
+    """Rows of what at least one field has."""
+    found = [_further(erf) for erf in fields]
+    for name, (_, title, meaning) in found[0].items():
+        if any(each[name][0] is not None for each in found):
+            said = meaning if table.columns[-1].header else ""
+            table.add_row(title, *(_value(each[name][0]) for each in found), said)
 
 
 def _add_replknet(table: Table, fields: Sequence[Erf]) -> None:

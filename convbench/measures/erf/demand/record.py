@@ -225,6 +225,29 @@ def record(
         return recorder.finish(layer, as_features(output, "the output"))
 
 
+def record_layers(
+    module: nn.Module, input_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+) -> list[Recording]:
+    """One pass, recorded up to every submodule that gives a map of more than one pixel, in the order they end in.
+
+    The last is the module's own output, layer None, where that is such a map. Raises as ``record``.
+    """
+    recorder = _Recorder(device)
+    found: list[Recording] = []
+
+    def add(name: str | None, output: Tensor) -> None:
+        if recorder.operand(output).value is not None:
+            found.append(recorder.finish(name, output))
+
+    with torch.enable_grad(), recorder:
+        x = recorder.source(input_shape, dtype).clone()
+        with watching_maps(module, add):
+            output = module(x)
+        if isinstance(output, Tensor) and output.dim() == 4:
+            add(None, output)
+    return found
+
+
 def _record_last_map(module: nn.Module, x: Tensor, recorder: _Recorder) -> Recording:
     """Record the module once more, watching its submodules for the last map before it is pooled."""
     found: list[Recording] = []
