@@ -63,7 +63,8 @@ def _rings(distance_px: Floats, mass: Floats, pixels: Floats) -> tuple[Floats, F
     if len(distance_px) <= _MOST_RINGS:
         return distance_px**2, mass, pixels
     ring = np.rint(8 * distance_px).astype(np.int64)
-    count = np.bincount(ring, pixels)
+    count, shares, squares = (
+        np.bincount(ring, values).astype(np.float64) for values in (pixels, mass, pixels * distance_px**2)
+    )
     kept = count > 0
-    square = np.bincount(ring, pixels * distance_px**2)[kept] / count[kept]
-    return square, np.bincount(ring, mass)[kept], count[kept]
+    return squares[kept] / count[kept], shares[kept], count[kept]
