@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,7 +12,7 @@ from convbench.cli.app import app
 from convbench.cli.console import out, print_heading, print_table
 from convbench.cli.options import Dim, Options, Target, Targets, Timeout
 from convbench.errors import UsageError
-from convbench.registry import Entry, resolve, select
+from convbench.registry import HOSTS, Entry, resolve, select
 
 if TYPE_CHECKING:
     from convbench.measures.show import Shown
@@ -20,6 +21,7 @@ _LIST_EXAMPLES = """\b
 Examples:
   convbench list
   convbench list 'PyConv*' --kind block
+  convbench list 'timm:convnext*'
   convbench list --json
 """
 
@@ -33,7 +35,11 @@ def list_targets(
     """Print every registered target, or those whose name matches a pattern."""
     if kind not in (None, "block", "network"):
         raise UsageError(f"--kind is block or network, got {kind!r}")
-    chosen = select(patterns or (), kind)  # type: ignore[arg-type]
+    hosted = [pattern for pattern in patterns or () if pattern.partition(":")[0] in HOSTS and ":" in pattern]
+    own = [pattern for pattern in patterns or () if pattern not in hosted]
+    chosen = select(own, kind) if own or not hosted else []  # type: ignore[arg-type]
+    if kind != "block":
+        chosen += _hosted(hosted)
     if as_json:
         typer.echo(json.dumps([_as_json(entry) for entry in chosen], indent=2, ensure_ascii=False))
         return
@@ -46,6 +52,21 @@ def list_targets(
         )
         table.add_row(entry.name, entry.kind, entry.summary, source)
     print_table(table)
+
+
+def _hosted(patterns: Sequence[str]) -> list[Entry]:
+    """Models of hosts, which a worker knows. Raises UsageError."""
+    from convbench.cli.asking import asking, value_of
+
+    if not patterns:
+        return []
+    found: list[Entry] = []
+    with asking(None) as (ask, tell):
+        for pattern in patterns:
+            tell(f"{pattern}: asking for its models")
+            names = value_of(ask({"do": "convbench.target.hosts:list_models", "pattern": pattern}))
+            found += [Entry(name, "network", name, origin=name.partition(":")[0]) for name in names]
+    return found
 
 
 _SHOW_EXAMPLES = """\b

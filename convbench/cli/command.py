@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_type_hints
@@ -13,6 +14,7 @@ from typer.core import TyperCommand
 
 from convbench.case import CONDITIONS
 from convbench.cli.console import verbosity
+from convbench.errors import UsageError
 
 PANELS: dict[str, str] = {
     "Target": "-p --option --weights --pretrained --refocus --fused --transform --seed --into --where --after "
@@ -70,6 +72,17 @@ class Command(TyperCommand):
         of_fields = any("--samples" in parameter.opts for parameter in self.params)
         for parameter in self.params:
             _describe(parameter, of_fields=of_fields)
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Like Click's, which of a flag's two values drops the first without a word."""
+        _, _, given = self.make_parser(ctx).parse_args(list(args)) if not ctx.resilient_parsing else ((), (), [])
+        for parameter, times in Counter(given).items():
+            takes_one = parameter.param_type_name == "option" and not (
+                getattr(parameter, "multiple", False) or getattr(parameter, "is_flag", False)
+            )
+            if takes_one and times > 1:
+                raise UsageError(f"{parameter.opts[-1]} is given {times} times, and takes one value")
+        return super().parse_args(ctx, args)
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         of_fields = any("--samples" in parameter.opts for parameter in self.params)

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from convbench.case import Case
 from convbench.cli.app import app
 from convbench.cli.asking import asking, seconds_of, value_of
 from convbench.cli.console import note, out, print_table, warn
 from convbench.cli.measuring import progress
 from convbench.cli.options import Device, Threads, Timeout
+from convbench.errors import UsageError
 
 if TYPE_CHECKING:
     from convbench.calibration import Calibration
@@ -78,6 +80,9 @@ def calibrate(
     from convbench.measures.calibrate import calibrate as measure
 
     patience = seconds_of(timeout)
+    Case("calibration", device=device, threads=threads)  # raises what is wrong with these
+    if device.partition(":")[0] == "meta":
+        raise UsageError("calibrate times, and nothing is computed on meta: use --device cpu")
     with progress() as tell:
         found = measure(device, threads, progress=tell, note=note, timeout_s=patience)
     if as_json:

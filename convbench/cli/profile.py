@@ -66,8 +66,16 @@ def profile(
     drawings = check_outputs([memory_timeline] if memory_timeline is not None else (), (*PICTURES, ".csv"))
     case = read_case(target, case)
     measures = check_measures(measure, case.device)
-    if cross_check and "cost" not in measures:
-        raise UsageError("--cross-check compares costs: measure them, --measure cost")
+    if depth is not None and not (tree and depth >= 0):
+        raise UsageError(f"--depth is that of --tree, from 0 on: give --tree --depth 2, got --depth {depth}")
+    needs = {
+        "cost": {"--cross-check": cross_check, "--tree": tree, "--by-operator": by_operator},
+        "memory": {"--at-peak": at_peak, "--memory-timeline": memory_timeline is not None},
+    }
+    for needed, flags_given in needs.items():
+        for flag, is_given in flags_given.items():
+            if is_given and needed not in measures:
+                raise UsageError(f"{flag} shows {needed}, which is not measured: add --measure {needed}")
     asked = (*measures, "cross-check") if cross_check and "cross-check" not in measures else measures
     measured = carry_out([case], make_plan(asked, timing, strict=strict), output)
     (outcome,) = measured.outcomes

@@ -104,7 +104,7 @@ def _flatten(content: Mapping[str, Any], where: Where) -> Iterator[tuple[KeyPath
         if key is None:
             hint = nearest(name, [*KEYS, "options", "grid"])
             valid = ", ".join([*(known.plural for known in (*AXES, *SETTINGS)), "options", "grid"])
-            raise UsageError(f"{place}: no study has the key {shown(name)}.{hint} Keys: {valid}")
+            raise UsageError(f"{place}: no study has the key {shown(name)}.{hint or f' Keys: {valid}'}")
         if key.plural in seen:
             raise UsageError(f"{place}: {shown(name)} says the same as {seen[key.plural]!r}: write one of them")
         seen[key.plural] = name

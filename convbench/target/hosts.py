@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import fnmatch
 import inspect
 import socket
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +30,20 @@ _HUB_FILES = ("model.safetensors", "pytorch_model.bin", "open_clip_model.safeten
 
 Model = tuple[Callable[[Case], Arguments], dict[str, Any], Callable[[], nn.Module]]
 """The arguments of its call, images of the size that it was made for; its options; and how it is made."""
+
+
+def list_models(request: Mapping[str, Any], _send: Any) -> list[str]:
+    """The worker's job: models of a host whose reference, such as ``timm:convnext*``, matches ``pattern``.
+
+    Raises UsageError: missing package, nothing that matches.
+    """
+    host, _, pattern = request["pattern"].partition(":")
+    package = require_extra(host, "hosts", f"the models of {host}")
+    known: list[str] = package.list_models() if host == "timm" else package.models.list_models()
+    found = fnmatch.filter(known, pattern or "*")
+    if not found:
+        raise UnknownNameError(_unknown(host, pattern, known))
+    return [f"{host}:{name}" for name in sorted(found)]
 
 
 def host_model(case: Case, reference: Reference) -> Model:

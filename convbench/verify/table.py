@@ -70,7 +70,8 @@ def choose_checks(only: Sequence[str] = (), skip: Sequence[str] = (), require: S
     known = {check.name: check for check in CHECKS}
     for name in (*only, *skip, *require):
         if name not in known:
-            raise UnknownNameError(f"no check is called {name!r}.{nearest(name, known)} The checks: {', '.join(known)}")
+            hint = nearest(name, known) or " `convbench verify --help` names them"
+            raise UnknownNameError(f"no check is called {name!r}.{hint}")
     chosen = tuple(
         replace(check, required=check.required or check.name in require, skipped=check.name in skip)
         for check in CHECKS
