@@ -7,6 +7,7 @@ the fields of `Entry`. A reference is what a user types: a registered name, ``ti
 
 from __future__ import annotations
 
+import ast
 import fnmatch
 import os
 import sys
@@ -16,6 +17,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Any, Literal
 
 from convbench.errors import UnknownNameError, UsageError, nearest
@@ -207,6 +209,25 @@ def target_name(text: str) -> str:
         return resolve(text).name
     except UsageError:
         return text
+
+
+def option_names(text: str) -> list[str]:
+    """The options of a target, read off its source text, since a shell's completion may run nobody's code."""
+    try:
+        reference = resolve(text)
+        place = reference.entry.target if reference.entry is not None else text
+        location, _, attribute = str(place).rpartition(":")
+        inside = location if location.endswith(".py") else f"{location.replace('.', '/')}.py"
+        source = next(path for root in ("", *sys.path) if (path := Path(root, inside)).is_file())
+        found = {getattr(node, "name", ""): node for node in ast.parse(source.read_bytes()).body}[attribute]
+        if isinstance(found, ast.ClassDef):
+            found = {getattr(node, "name", ""): node for node in found.body}["__init__"]
+    except (UsageError, StopIteration, KeyError, OSError, SyntaxError, ValueError):
+        return []
+    arguments = getattr(found, "args", None)
+    return (
+        [] if arguments is None else [arg.arg for arg in (*arguments.args, *arguments.kwonlyargs) if arg.arg != "self"]
+    )
 
 
 def _unknown(name: str) -> str:

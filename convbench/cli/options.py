@@ -16,23 +16,23 @@ from convbench.case import CONDITIONS, Case
 from convbench.condition import Condition
 from convbench.measures.table import MEASURES, USUAL
 from convbench.reference import PER_TARGET
-from convbench.registry import HOSTS, entries
+from convbench.registry import HOSTS, entries, option_names
+
+_NOT_AFTER_AT = ("target", "options", "transforms")
 
 
 def complete_target(incomplete: str) -> list[str]:
-    """Registered names and host prefixes that start with what was typed; after @ conditions, after + changes."""
-    said, sign, begun = re.fullmatch(r"(?:(.*)([@+]))?(.*)", incomplete, re.DOTALL).groups("")  # type: ignore[union-attr]
-    if sign == "@":
-        done, comma, begun = begun.rpartition(",")
-        words = [
-            f"{CONDITIONS[name].singular}=" for name in PER_TARGET if name not in ("target", "options", "transforms")
-        ]
-        return [f"{said}@{done}{comma}{word}" for word in words if word.startswith(begun)]
+    """What goes on with what was typed of a reference: names; in brackets options, after @ conditions, after + changes."""
+    said, sign, begun = re.fullmatch(r"(?s)(?:(.*)([(,@+]))?(.*)", incomplete).groups("")  # type: ignore[union-attr]
     if sign == "+":
-        changes = [flag.removeprefix("--") for flag in CONDITIONS["transforms"].switches]
-        return [f"{said}+{change}" for change in changes if change.startswith(begun)]
-    names = [entry.name for entry in entries().values()] + [f"{host}:" for host in HOSTS]
-    return [name for name in names if name.lower().startswith(incomplete.lower())]
+        words = [flag.removeprefix("--") for flag in CONDITIONS["transforms"].switches]
+    elif "@" in said + sign:
+        words = [f"{CONDITIONS[name].singular}=" for name in PER_TARGET if name not in _NOT_AFTER_AT]
+    elif "(" in said + sign:
+        words = [f"{name}=" for name in option_names((said + sign).partition("(")[0])]
+    else:
+        words = [entry.name for entry in entries().values()] + [f"{host}:" for host in HOSTS]
+    return [f"{said}{sign}{word}" for word in words if word.lower().startswith(begun.lstrip().lower())]
 
 
 Target = Annotated[

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convbench.case import DTYPES, Case
+from convbench.cli.options import complete_target
 from convbench.errors import UsageError
 from convbench.reference import PER_TARGET, baseline_index, labels, read_case, read_cases, says
 from convbench.sweeps.settings import settings_from, settings_from_flags
@@ -108,6 +109,21 @@ def test_a_wrong_reference_is_shown_with_the_rule(text: str, message: str) -> No
         read_case(text, USUAL, PER_TARGET)
     assert message in str(caught.value)
     assert repr(text) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("pyconvb", ["PyConvBottleneck", "PyConvBNReLU"]),
+        ("PyConv(kernels=[3,5],gr", ["PyConv(kernels=[3,5],groups="]),
+        ("MRFA@dim=8,d", ["MRFA@dim=8,dim=", "MRFA@dim=8,dtype="]),
+        ("MRFA(k=1)+refocus+f", ["MRFA(k=1)+refocus+fused"]),
+        ("nothing(", []),
+        ("uniconvnet_a\n(", []),
+    ],
+)
+def test_a_reference_is_completed_without_importing_the_target(typed: str, offered: list[str]) -> None:
+    assert complete_target(typed) == offered
 
 
 def test_what_a_target_says_holds_before_the_flags() -> None:

@@ -26,6 +26,7 @@ from convbench.check.recorded import case_of
 from convbench.errors import ConvbenchError
 from convbench.inputs import read_inputs
 from convbench.notation import parse_options
+from convbench.reference import read_case
 from convbench.report.io.csv_file import to_csv
 from convbench.report.io.document import Report
 from convbench.report.io.json_file import to_json
@@ -186,6 +187,10 @@ def readers(folder: Path) -> dict[str, Reader]:
     return {
         "shape": Reader(
             [b"1,64,56,56", b"1x3x8x8;step=2:int64:0..9", b"{a: [1x2, (scalar:bool, value:3)]}"], _text(read_inputs)
+        ),
+        "reference": Reader(
+            [b"PyConv(kernels=[3,5], act='x')@dim=96,shape=1x2x3x4+refocus+fused", b"a/b.py:C(k={'a': 1})@seed=3"],
+            _text(lambda text: read_case(text, Case(""))),
         ),
         "options": Reader(
             [b"kernels=[3,5]", b"bias=True", b"name='a'", b"k={'a': (1, 2.5)}", b"dim=-3"],

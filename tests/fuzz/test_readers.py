@@ -10,7 +10,19 @@ from tests.fuzz.readers import fuzz, readers
 
 CALLS = 150
 NAMES = (
-    *("shape", "options", "flags", "study", "csv", "json", "parquet", "store", "store line", "record to case"),
+    *(
+        "shape",
+        "reference",
+        "options",
+        "flags",
+        "study",
+        "csv",
+        "json",
+        "parquet",
+        "store",
+        "store line",
+        "record to case",
+    ),
     *("receptive fields", "description", "case", "task", "checkpoint", "safetensors"),
 )
 
