@@ -225,9 +225,8 @@ def option_names(text: str) -> list[str]:
     except (UsageError, StopIteration, KeyError, OSError, SyntaxError, ValueError):
         return []
     arguments = getattr(found, "args", None)
-    return (
-        [] if arguments is None else [arg.arg for arg in (*arguments.args, *arguments.kwonlyargs) if arg.arg != "self"]
-    )
+    named = (*arguments.args, *arguments.kwonlyargs) if arguments is not None else ()
+    return [arg.arg for arg in named if arg.arg != "self"]
 
 
 def _unknown(name: str) -> str:

@@ -22,7 +22,7 @@ _NOT_AFTER_AT = ("target", "options", "transforms")
 
 
 def complete_target(incomplete: str) -> list[str]:
-    """What goes on with what was typed of a reference: names; in brackets options, after @ conditions, after + changes."""
+    """What goes on with what was typed of a reference: names, options, conditions after @, changes after +."""
     said, sign, begun = re.fullmatch(r"(?s)(?:(.*)([(,@+]))?(.*)", incomplete).groups("")  # type: ignore[union-attr]
     if sign == "+":
         words = [flag.removeprefix("--") for flag in CONDITIONS["transforms"].switches]
