@@ -25,7 +25,25 @@ def take_place(host: nn.Module, layer: nn.Module, block: nn.Module) -> nn.Module
         if name not in OF_EVERY_CONV and not is_own:
             vars(block)[name] = value
     block._forward_hooks.update(layer._forward_hooks)
+    if callable(getattr(type(host), "fuse", None)) and type(block) is not nn.Conv2d:
+        known = vars(host).get("fuse")
+        blocks = known.args[1] if isinstance(known, partial) else []
+        vars(host)["fuse"] = partial(_fuse_the_rest, host, [*blocks, block])
     return swap(host, layer, block)
+
+
+def _fuse_the_rest(host: Any, blocks: list[nn.Module], *args: Any, **kwargs: Any) -> Any:
+    """The host's own ``fuse``, which folds norms into convs (YOLO's before it predicts), but for those after blocks."""
+    kept = []
+    for parent in list(host.modules()):
+        if any(child is block for child in parent.children() for block in blocks):
+            names = [name for name, child in parent.named_children() if isinstance(child, nn.BatchNorm2d)]
+            kept += [(parent, name, parent._modules.pop(name)) for name in names]
+    try:
+        return type(host).fuse(host, *args, **kwargs)
+    finally:
+        for parent, name, norm in kept:
+            parent._modules[name] = norm
 
 
 def swap(host: nn.Module, layer: nn.Module, other: nn.Module) -> nn.Module:

@@ -81,11 +81,18 @@ def code_of(case: Case, block: str, changes: Sequence[LayerChange]) -> str:
     layers = {"" if change.layer.startswith("(") else change.layer: dict(change.arguments) for change in changed}
     host_imports, host = _host(case)
     block_imports, factory = _import(resolve(block))
-    needed = ["import torch", "from torch import nn", "from typing import Any", *host_imports, *block_imports]
-    parts: list[Callable[..., Any]] = [attach.come_after, attach._then] if after else [attach.take_place, attach.swap]
+    needed = [
+        "import torch",
+        "from torch import nn",
+        "from functools import partial",
+        "from typing import Any",
+        *host_imports,
+        *block_imports,
+    ]
+    parts: list[Callable[..., Any]] = [attach.come_after, attach._then]
+    if not after:
+        parts = [attach.take_place, attach._fuse_the_rest, attach.swap]
     helpers, loader = [inspect.getsource(part) for part in parts], ""
-    if after:
-        needed.append("from functools import partial")
     if any("_load(" in text for text in (host, factory)):
         needed += ["import importlib.util", "import sys", "from pathlib import Path"]
         loader = f"\n\n{_LOAD}\n"

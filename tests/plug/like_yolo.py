@@ -21,7 +21,8 @@ class ConvNormAct(nn.Module):
         self.act = nn.SiLU()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.act(self.bn(self.conv(x)))
+        x = self.conv(x)
+        return self.act(self.bn(x) if hasattr(self, "bn") else x)
 
 
 class SplitStage(nn.Module):
@@ -88,6 +89,17 @@ class Detector(nn.Module):
             layer.i, layer.f, layer.type = i, f, type(layer).__name__
         self.model = nn.Sequential(*(layer for _, layer in layers))
         self.kept = {2, 3, 6}
+
+    def fuse(self) -> Detector:
+        """Fold every norm into the conv before it."""
+        for layer in self.modules():
+            if isinstance(layer, ConvNormAct) and hasattr(layer, "bn"):
+                scale = layer.bn.weight / torch.sqrt(layer.bn.running_var + layer.bn.eps)
+                bias = layer.bn.bias - layer.bn.running_mean * scale
+                layer.conv.weight = nn.Parameter(layer.conv.weight * scale.view(-1, 1, 1, 1))
+                layer.conv.bias = nn.Parameter(bias)
+                del layer.bn
+        return self
 
     def forward(self, x: Tensor) -> list[Tensor] | Tensor:
         earlier: list[Tensor | None] = []

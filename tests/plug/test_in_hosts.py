@@ -70,6 +70,28 @@ class TestWhatTheHostReads:
         assert "its weights are fixed" in fixed.reason
 
 
+class TestTheHostsOwnFuse:
+    @pytest.mark.parametrize("block", ["PyConv", "MRFA", "RefConv", "DRConv"])
+    def test_it_folds_what_is_left_and_gives_the_same(self, block: str) -> None:
+        torch.manual_seed(0)
+        host = Detector()
+        for norm in (module for module in host.modules() if isinstance(module, nn.BatchNorm2d)):
+            norm.running_mean.normal_()
+            norm.running_var.uniform_(0.5, 2.0)
+        plugged = convbench.plug(block, into=host, where=r"model\.[26]|model.7.boxes", shape=SMALL).double().eval()
+        for parameter in (p for name, p in plugged.named_parameters() if "convmap" in name):
+            nn.init.normal_(parameter, std=0.2)
+        x = torch.randn(SMALL, dtype=torch.float64)
+        expected = plugged(x)
+        for other in (copy.deepcopy(plugged), pickle.loads(pickle.dumps(plugged)), plugged):
+            assert other.fuse() is other
+            assert torch.allclose(other(x), expected, atol=1e-9)
+            assert not hasattr(other.model[0], "bn")
+
+    def test_a_host_that_has_none_gets_none(self) -> None:
+        assert not hasattr(convbench.plug("PyConv", into=Flat(), shape=SMALL), "fuse")
+
+
 class TestWhatStays:
     @pytest.mark.parametrize("training", [True, False])
     @pytest.mark.parametrize("where", [{"where": "3x3"}, {"after": ["model.2"]}])
