@@ -75,8 +75,8 @@ class Outcome:
         for name, attribute in (("erf", "warnings"), ("latency", "notes"), ("memory", "notes")):
             said = getattr(self.results.get(name), attribute, ())
             found += [f"{_TITLES.get(name, name)}: {message}" for message in said]
-        if self.ratio is not None and self.ratio.withheld is not None:
-            found.append(f"latency: {self.ratio.withheld}")
+        if self.ratio is not None and self.ratio.verdict_reason is not None:
+            found.append(f"latency: {self.ratio.verdict_reason}")
         cost = self.results.get("cost")
         if cost is not None and cost.method == "real":
             found.append(f"cost: counted on a real run: {cost.reason}")

@@ -90,7 +90,7 @@ def test_ctrl_c_during_timing_saves_the_rest(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_ratios_and_verdicts(installed: Cli, tmp_path: Path) -> None:
     arguments = ("Conv3x3", "Conv2Former", "--dim", "32", "--size", "28", "--measure", "latency")
-    result = installed("compare", *arguments, "--processes", "2", "--max-time", "2", "-o", "ratio.json")
+    result = installed("compare", *arguments, "--processes", "3", "--max-time", "2", "-o", "ratio.json")
     assert result.code == 0, result.err
     base, other = json.loads((tmp_path / "ratio.json").read_text())["records"]
     assert base["ratio"] is None
