@@ -153,3 +153,19 @@ def test_an_initialisation_that_sees_nothing_has_no_figures() -> None:
     assert blind.agd_reason == "the map is zero everywhere"
     assert found.metrics.sigma_px == pytest.approx(found.per_initialisation[0].sigma_px)
     assert "sigma_px" not in found.uncertainty.spread
+
+
+def test_no_area_is_larger_than_the_pixels_that_are_seen() -> None:
+    rng = np.random.default_rng(8)
+    even = np.zeros((SIZE, SIZE))
+    even[9:12, 9:12] = 1.0
+    found = [assessed(even * rng.gamma(200, 1 / 200, size=(6, SIZE, SIZE))) for _ in range(5)]
+    for each in found:
+        assert each.metrics.entropy_area_px2 <= 9
+        assert each.uncertainty.intervals["entropy_area_px2"].high <= 9
+
+
+def test_directions_stay_within_half_a_turn() -> None:
+    """Round maps have no direction: its interval is all of them."""
+    interval = assessed(noisy_maps(np.random.default_rng(9), 4)).uncertainty.intervals["orientation_deg"]
+    assert -90 <= interval.low < interval.high <= 90

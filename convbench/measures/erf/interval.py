@@ -31,6 +31,7 @@ _BOUNDS = {
     "orientation_deg": (-90.0, 90.0),
 }
 _LENGTH = (0.0, math.inf)
+_EVEN_HANDED = ("offset_y_px", "offset_x_px", "orientation_deg")
 _STOPPING = ("sigma_px", "entropy_area_px2", "agd")
 
 
@@ -68,9 +69,11 @@ def assess(ruler: Ruler, sums: Sums, labels: Labels, *, intervals: bool = True) 
     first = 1 + len(each)
     value = {name: float(column[0]) for name, column in columns.items()}
     errors, biases = _jackknife({name: column[first:] for name, column in columns.items()}, value)
+    # No map is more even than one that is the same on every pixel that can be seen.
+    bounds = {**_BOUNDS, "entropy_area_px2": (0.0, float(ruler.seen_pixels))}
     for name in _CORRECTED:
         if name in biases:
-            columns[name][0] = np.clip(value[name] - biases[name], *_BOUNDS.get(name, _LENGTH))
+            columns[name][0] = np.clip(value[name] - biases[name], *bounds[name])
     spread = {}
     if many:
         parts = {name: column[1:first] for name, column in columns.items()}
@@ -78,7 +81,7 @@ def assess(ruler: Ruler, sums: Sums, labels: Labels, *, intervals: bool = True) 
     metrics = metrics_at(columns, 0)
     found: dict[str, Interval] = {}
     if intervals and len(left_out):
-        found = _intervals(metrics, errors, len(left_out)) | _stepped(ruler.steps(), mixed, first, errors)
+        found = _intervals(metrics, errors, bounds, len(left_out)) | _stepped(ruler.steps(), mixed, first, errors)
     return Assessment(
         metrics,
         tuple(metrics_at(columns, index) for index in range(1, first)),
@@ -143,7 +146,9 @@ def _error_and_bias(left_out: Floats, value: float) -> tuple[float, float]:
     return math.sqrt((count - 1) / count * float(np.sum((left_out - mean) ** 2))), (count - 1) * (mean - value)
 
 
-def _intervals(metrics: ErfMetrics, errors: Mapping[str, float], units: int) -> dict[str, Interval]:
+def _intervals(
+    metrics: ErfMetrics, errors: Mapping[str, float], bounds: Mapping[str, tuple[float, float]], units: int
+) -> dict[str, Interval]:
     """t intervals around the figures, within what values they can take.
 
     Of the logarithm of what a figure has above its least value: few units make widths skewed, with a tail upwards.
@@ -151,13 +156,13 @@ def _intervals(metrics: ErfMetrics, errors: Mapping[str, float], units: int) -> 
     found = {}
     for name, error in errors.items():
         value, half = getattr(metrics, name), t_quantile(units - 1) * error
-        least, most = _BOUNDS.get(name, _LENGTH)
+        least, most = bounds.get(name, _LENGTH)
         above = value - least
-        if math.isinf(least) or not above:
-            found[name] = Interval(value - half, min(value + half, most))
-        else:
+        low, high = value - half, value + half
+        if name not in _EVEN_HANDED and above:
             factor = math.exp(min(half / above, 700.0))
-            found[name] = Interval(least + above / factor, min(least + above * factor, most))
+            low, high = least + above / factor, least + above * factor
+        found[name] = Interval(max(low, least), min(high, most))
     return found
 
 

@@ -76,6 +76,7 @@ class Ruler:
         if not total.any():
             raise EmptyMapError("the map is zero everywhere: nothing of the input reaches the probed output")
         self._box = box
+        self.seen_pixels = int(np.count_nonzero(total))
         self.window: Window = support_window(total, box, image, centre)
         self.rings: Groups = self.window.rings()
         self.squares: Groups = self.window.squares()
