@@ -18,7 +18,7 @@ from convbench.cli.console import fail, note, print_table, warn
 from convbench.cli.measuring import command, start
 from convbench.cli.options import Outputs, Targets, Timeout, case_flags, takes_flags
 from convbench.cli.options import Target as TargetName
-from convbench.cli.saving import save_report
+from convbench.cli.saving import save_contents, save_report
 from convbench.errors import UsageError
 from convbench.measures.erf.result import NOTHING_TO_RAISE, Erf
 from convbench.reference import read_case, read_cases
@@ -219,6 +219,54 @@ def layers(
     if left_out:
         note(f"{left_out} layers that see just what the one before them sees are left out: --all prints them")
     raise typer.Exit(saved)
+
+
+_REGIONS_EXAMPLES = """\b
+Examples:
+  convbench erf regions DRConv --layer conv_guide --size 56
+  convbench erf regions drconv_shufflenetv2_x1_0 --layer stage1_block2.masknet --inputs photos/
+"""
+
+
+@erf_app.command("regions", epilog=_REGIONS_EXAMPLES)
+@takes_flags
+def regions(
+    target: TargetName,
+    case: ErfCase,
+    layer: Annotated[str, typer.Option("--layer", help="The guide: its largest channel is a pixel's region.")],
+    inputs: Annotated[str, typer.Option("--inputs", help="noise, a folder of images, or a tensor file.")] = "noise",
+    samples: Annotated[int, typer.Option("--samples", min=1, max=12, help="Inputs drawn side by side.")] = 4,
+    width: Annotated[float, typer.Option("--width", min=2, max=40, help="Of the picture, in inches.")] = 7.0,
+    output: Annotated[
+        list[Path] | None,
+        typer.Option("-o", "--output", metavar="FILE", help="Picture: .png, .svg or .pdf.  [default: regions.png]"),
+    ] = None,
+    timeout: Timeout = None,
+) -> None:
+    """Draw which channel of a layer is largest at each pixel: the regions of a region-aware convolution."""
+    from convbench.measures.erf.regions import RegionMap
+    from convbench.pictures.regions import draw_regions, regions_picture
+    from convbench.workers.codec import decode
+
+    paths = check_outputs(output or [Path("regions.png")], PICTURES)
+    case = read_case(target, case, _CONDITIONS)
+    with asking(timeout) as (ask, tell):
+        (wanted,) = looked_over(ask, [case])
+        tell(f"{wanted.name}: drawing")
+        job = {"do": "convbench.measures.erf.regions:run", "packed": Packed(case).to_json()}
+        failure = wanted.failure
+        if failure is None:
+            answer = ask(job | {"layer": layer, "inputs": inputs, "samples": samples})
+            failure = answer.failure
+        if failure is not None:
+            raise error_of(failure)
+    maps = [decode(RegionMap, item) for item in answer.value["maps"]]
+    title = (
+        f"{wanted.name}, {layer}: the largest of {maps[0].channels} channels at each pixel; {answer.value['inputs']}"
+    )
+    figure = draw_regions([(item.image, item.regions) for item in maps], maps[0].channels, title, width)
+    contents = {path: regions_picture(figure, path.suffix[1:].lower()) for path in paths}
+    raise typer.Exit(save_contents(contents, as_data=True))
 
 
 _MEASURE_EXAMPLES = """\b

@@ -192,7 +192,7 @@ def text_width(text: str, size_pt: float) -> float:
     return float(width) / 72
 
 
-def lines_of(parts: Sequence[str], size_pt: float, width_in: float, between: str = "  ") -> list[str]:
+def lines_of(parts: Sequence[str], size_pt: float, width_in: float, between: str = "\u2002") -> list[str]:
     """The parts in as few lines as fit the width, none broken."""
     lines: list[str] = []
     for part in parts:

@@ -134,9 +134,13 @@ def _further(erf: Erf) -> dict[str, tuple[float | None, str, str]]:
             "agd of two Gaussians",
             "exp(−KL) to the best mixture of two round ones; – where it is not better than one by 0.02",
         ),
-        "inner_share": (None if two is None else two.inner_share, "share of the inner", "of the mass"),
-        "inner_sigma_px": (None if two is None else two.inner_sigma_px, "sigma of the inner (px)", "0: a single pixel"),
-        "outer_sigma_px": (None if two is None else two.outer_sigma_px, "sigma of the outer (px)", ""),
+        "two_gaussians_inner_share": (None if two is None else two.inner_share, "share of the inner", "of the mass"),
+        "two_gaussians_inner_sigma_px": (
+            None if two is None else two.inner_sigma_px,
+            "sigma of the inner (px)",
+            "0: a single pixel",
+        ),
+        "two_gaussians_outer_sigma_px": (None if two is None else two.outer_sigma_px, "sigma of the outer (px)", ""),
     }
 
 
