@@ -124,8 +124,8 @@ def _left_in(folder: Path, version: int) -> int | None:
 
 
 def _resident_peak() -> int:
-    if sys.platform == "win32":
-        return int(psutil.Process().memory_info().peak_wset)
-    from resource import RUSAGE_SELF, getrusage
-
+    try:
+        from resource import RUSAGE_SELF, getrusage
+    except ImportError:  # Windows
+        return int(getattr(psutil.Process().memory_info(), "peak_wset", 0))
     return getrusage(RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)

@@ -89,7 +89,7 @@ def test_files_hold_the_record_with_raw_numbers(cli: Cli, tmp_path: Path) -> Non
     record = content["records"][0]
     assert tuple(record) == COLUMNS
     assert (record["macs"], record["latency_ms"]) == (70296576, None)
-    assert "70296576" in (tmp_path / "a.md").read_text()
+    assert "| MRFA | 23.22 k | 70.30 M |" in (tmp_path / "a.md").read_text()
 
 
 def test_break_downs_add_up_and_go_into_the_files(cli: Cli, tmp_path: Path) -> None:

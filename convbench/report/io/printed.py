@@ -73,7 +73,7 @@ def chosen_columns(report: Report) -> list[str]:
         return filled
     if report.columns:
         return list(report.columns)
-    constant = constant_columns(report.records)
+    constant = constant_columns(report.records) if len(report.records) > 1 else filled
     naming = [name for name in filled if DESCRIPTIONS[name].role in ("target", "condition") and name not in constant]
     naming = ["target", *(name for name in naming if name not in ("target", "kind"))]
     if all(point.series == point.record.target for point in points(report)):
@@ -89,7 +89,10 @@ def left_out(report: Report) -> list[str]:
 
 
 def footnotes(report: Report) -> Iterator[str]:
-    """What the marks mean, and what is to be known of each record."""
+    """The conditions of all, what the marks mean, and what is to be known of each record."""
+    shared = shared_conditions(report, chosen_columns(report))
+    if shared:
+        yield "; ".join(f"{title}: {text(value)}" for title, value in shared.items())
     for noise, meaning in _MARKS.items():
         if any(record.latency_noise == noise for record in report.records):
             yield meaning
@@ -119,6 +122,8 @@ def _plain(value: Any) -> str:
 def shared_conditions(report: Report, without: Sequence[str]) -> Mapping[str, Any]:
     """What all rows share and the table does not say, by title."""
     records = report.records
+    if not records:
+        return {}
     names = constant_columns(records) if len(records) > 1 else filled_columns(records)
     return {
         DESCRIPTIONS[name].title: getattr(records[0], name)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import gc
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import repeat
 from time import perf_counter_ns, process_time_ns, thread_time_ns
+from types import ModuleType
 from typing import NamedTuple, Protocol
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
 
 Call = Callable[[], object]
 
@@ -145,14 +151,9 @@ def _cpu_time_is_fine(sample_ns: int) -> bool:
     return 0 < max(sorted(steps)[:95]) <= 0.02 * sample_ns
 
 
-if sys.platform == "win32":
-
-    def _usage() -> tuple[int, int]:
+def _usage() -> tuple[int, int]:
+    """Page faults, and how often others took the processor, of this process so far; zeros where nobody counts them."""
+    if resource is None:
         return 0, 0
-
-else:
-    from resource import RUSAGE_SELF, getrusage
-
-    def _usage() -> tuple[int, int]:
-        usage = getrusage(RUSAGE_SELF)
-        return usage.ru_minflt + usage.ru_majflt, usage.ru_nivcsw
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_minflt + usage.ru_majflt, usage.ru_nivcsw
