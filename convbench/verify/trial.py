@@ -17,13 +17,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import TreeSpec, tree_flatten, tree_unflatten
+from torch.utils._pytree import TreeSpec, tree_flatten, tree_map, tree_unflatten
 
 from convbench.case import DTYPES
 from convbench.errors import ShapeError
 from convbench.execution.guard import seeded
 from convbench.execution.step import Step
-from convbench.inputs import Drawn, Plain
+from convbench.inputs import Drawn, Plain, format_inputs
 from convbench.target import arguments
 from convbench.target.blueprint import Blueprint
 from convbench.verify.agreement import root_mean_square_difference, tensors_in
@@ -46,11 +46,16 @@ class Trial:
     """
 
     def __init__(self, design: Blueprint) -> None:
-        self.case, self.inputs = design.case, arguments.written(design.arguments)
+        self.case = design.case
         self.design, drawn = _flat(design)
         self.device = design.case.device
         batch = next((one.shape[0] for one in drawn if one.shape), 1)
         self.drawn = tuple(_of_batch(one, batch, max(batch, BATCH)) for one in drawn)
+        args, kwargs = tree_map(
+            lambda one: _of_batch(one, batch, max(batch, BATCH)) if isinstance(one, Drawn) else one,
+            arguments.described(design.arguments),
+        )
+        self.inputs = format_inputs(args, kwargs)
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], ...]:
