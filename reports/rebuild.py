@@ -68,6 +68,7 @@ STEPS: dict[str, list[Command]] = {
     ],
     # 1: a published figure differs without an explanation, which is a result.
     "paper": [Command("convbench paper -o reports/paper.csv -o reports/paper.md", (0, 1))],
+    "claims": [Command("python reports/claims.py")],
     "profilers": [
         Command(f"python -m pip install --quiet --no-deps --upgrade --target {PEERS} -r reports/profilers.txt"),
         Command("python reports/profilers.py", variables={"PYTHONPATH": str(ROOT / PEERS)}),
