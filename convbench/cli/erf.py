@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,7 +14,7 @@ from convbench.case import Case
 from convbench.cli.app import app
 from convbench.cli.asking import Ask, Target, asking, error_of, looked_over, save_table, surroundings
 from convbench.cli.command import Commands
-from convbench.cli.console import fail, note, print_table, warn
+from convbench.cli.console import fail, note, print_footnote, print_table, warn
 from convbench.cli.measuring import command, start
 from convbench.cli.options import Outputs, Targets, Timeout, case_flags, takes_flags
 from convbench.cli.options import Target as TargetName
@@ -24,6 +24,7 @@ from convbench.measures.erf.result import NOTHING_TO_RAISE, Erf
 from convbench.reference import read_case, read_cases
 from convbench.report.io.formats import FIELDS, PICTURES, check_outputs
 from convbench.target.packed import Packed
+from convbench.text import once_a_kind
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -321,8 +322,18 @@ def _tabulate(
     found, saved = _measure(case, flags, targets, check_outputs(output or (), FIELDS), compared=compared)
     if found.fields:
         print_table(table(found.fields))
+        for line in once_a_kind(_doubts(found.fields)):
+            print_footnote(line)
     found.code = found.code or saved
     return found
+
+
+def _doubts(fields: Sequence[Erf]) -> Iterator[str]:
+    """What a reader of the figures must know."""
+    for erf in fields:
+        yield from (f"{erf.label}: {message}" for message in erf.warnings if message != NOTHING_TO_RAISE)
+    if fields and all(NOTHING_TO_RAISE in erf.warnings for erf in fields):
+        yield NOTHING_TO_RAISE
 
 
 def _measure(
@@ -356,8 +367,8 @@ def _measure(
             fail(f"interrupted; {len(found.fields)} of {len(wanted)} receptive fields are complete")
             found.code = 130
         about = surroundings(ask, since) if output else {}
-    if found.fields and all(NOTHING_TO_RAISE in item.warnings for item in found.fields):
-        warn(NOTHING_TO_RAISE)
+    for line in _doubts(found.fields) if as_data else ():
+        warn(line)
     if as_data and not found.fields:
         return found, 0  # there is nothing to draw
     report = replace(erf_report(found.fields, found.failed, about, command(), compared=compared), drawing=drawing)
@@ -388,9 +399,6 @@ def _measure_one(target: Target, variant: _Variant, ask: Ask, found: _Found, *, 
         return
     erf = replace(decode(Erf, answer.value["erf"]), label=target.name + variant.suffix)
     found.fields.append(erf)
-    for message in erf.warnings:
-        if message != NOTHING_TO_RAISE:
-            warn(f"{erf.label}: {message}")
     if erf.reason is not None:
         where = "the whole image" if erf.method == "full" else "the part of the image that its samples reach"
         note(f"{erf.label}: computed on {where}: {erf.reason}")

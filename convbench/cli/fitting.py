@@ -82,5 +82,9 @@ def _part(table: Table, chosen: Sequence[int], widths: dict[int, int]) -> Table:
         column = replace(table.columns[index], _index=place)
         column.width, column.overflow, column.no_wrap = widths.get(index), "fold", index not in widths
         part.columns.append(column)
-    part.rows = table.rows
+    cells = [list(table.columns[index].cells) for index in chosen[1:]]
+    kept = [row for row in range(table.row_count) if len(chosen) == len(table.columns) or any(c[row] for c in cells)]
+    for column in part.columns:
+        column._cells = [column._cells[row] for row in kept]
+    part.rows = [table.rows[row] for row in kept]
     return part

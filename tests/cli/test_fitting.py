@@ -64,3 +64,12 @@ def test_a_narrow_terminal_loses_no_character() -> None:
     assert all(cell_len(line) <= 24 for lines in parts for line in lines)
     assert "".join(line[:12].strip() for line in parts[0][1:]).startswith(name[:12])
     assert "1,234,567" in " ".join(parts[0])
+
+
+def test_a_row_that_has_nothing_in_the_columns_below_is_not_repeated() -> None:
+    table = figures(
+        ("sigma", "3.5 [3.4, 3.6]", PROSE), ("mode", "abs", ""), titles=("figure", "MRFA", "definition"), prose=True
+    )
+    first, second = drawn(table, 30)
+    assert [line.split()[0] for line in first] == ["figure", "sigma", "mode"]
+    assert not any(line.startswith("mode") for line in second)
