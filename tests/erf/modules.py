@@ -241,6 +241,12 @@ LOCAL: dict[str, Callable[[], nn.Module]] = {
     "dropout": layers(lambda: nn.Dropout2d(0.5)),
     "permuted channels": own(lambda x: x.index_select(1, torch.tensor([2, 0, 3, 1]))),
     "a residual sum": own(lambda x: x + F.avg_pool2d(x, 3, 1, 1)),
+    "rolled": own(lambda x: x.roll((3, -2), (2, 3))),
+    "flipped": own(lambda x: x.flip(3)),
+    "rows by index": own(lambda x: x.index_select(2, torch.arange(1, 24, 2))),
+    "circular": lambda: nn.Sequential(
+        nn.Conv2d(C, C, 3, padding=1, padding_mode="circular"), nn.Conv2d(C, C, 5, padding=2, padding_mode="circular")
+    ),
     "unused branch": own(lambda x: (x, x.mean())[0]),
 }
 
@@ -253,8 +259,6 @@ GLOBAL: dict[str, tuple[Callable[[], nn.Module], str]] = {
     "self attention": (own(attention), "every position meets every other one"),
     "transposed": (lambda: Transposed(), "not laid out as (N, C, H, W)"),
     "windows": (own(windowed), "a view splits or mixes rows or columns"),
-    "rolled": (own(lambda x: x.roll(3, 2)), "roll"),
-    "flipped": (own(lambda x: x.flip(3)), "flip works across"),
     "spatial linear": (layers(lambda: nn.Linear(26, 26)), "addmm sums over positions"),
     "dynamic kernel": (own(lambda x: F.conv2d(x, x.mean((0, 2, 3)).view(C, 1, 1, 1), groups=C)), "mean works across"),
     "sampled": (own(sampled), "grid_sampler"),

@@ -63,7 +63,7 @@ def test_the_propagated_field_holds_every_pixel_that_matters_and_no_wider_one_th
 
 
 SPARSE = {"strided", "max pool, dilated", "no gradient through a gate"}
-BORDERED = {"reflected", "replicated"}
+BORDERED = {"reflected", "replicated", "circular", "rolled", "flipped"}
 
 
 @pytest.mark.parametrize("name", GLOBAL)

@@ -143,7 +143,7 @@ def _result(target: Target, found: Sampled) -> Erf:
         position=view.position,
         output_size=view.output_size,
         centre=view.centre,
-        receptive_field=view.receptive_field or _bounded(support, Box.whole(*target.image)),
+        receptive_field=view.receptive_field,
         field_source=view.field_source,
         support=support,
         samples=found.samples,
@@ -187,11 +187,6 @@ def _doubts(target: Target, view: View, is_cancelled: bool) -> list[str]:
             "probe with signs"
         )
     return doubts
-
-
-def _bounded(support: Box, whole: Box) -> Box | None:
-    """The probed field; one that fills the image may go on beyond it."""
-    return None if support == whole else support
 
 
 def _support(map_: Floats) -> Box:

@@ -215,7 +215,8 @@ class Erf:
     """An effective receptive field: its map, what was probed and how, and its figures.
 
     map: (H, W) float64, the mean over samples of the summed statistic of the input gradient. position: the output pixel
-    (row, column) of ``output_size`` that was probed; centre: (y, x) of its receptive field in the input.
+    (row, column) of ``output_size`` that was probed; centre: (y, x) of its receptive field in the input, or where
+    operators join the whole image that of its local path, which passes through them.
     receptive_field: the theoretical one, which may pass the borders of the image; None where it is unbounded.
     field_source: ``propagated`` through the operators, or ``probed`` as the support of gradients.
     support: the smallest box that holds every non-zero pixel of the map.

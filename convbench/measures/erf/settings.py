@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from convbench.errors import OptionError, nearest
+from convbench.measures.erf.form import LAYOUTS, Form
 from convbench.measures.erf.inputs import Inputs, Noise
 
 Statistic = Literal["abs", "square", "relu"]
@@ -35,6 +36,8 @@ class ErfSettings:
         ``ones`` is cancelled by a block that ends in a normalisation over its channels.
     layer: dotted name of the submodule whose output is probed; None: the output, or the last feature map before
         it is pooled to class scores.
+    layout: how the probed output is laid out, ``NCHW``, ``NHWC``, or with tokens ``NLC``, ``NCL``; None: as the
+        operators that made it say. grid: (height, width) of its tokens; tokens before those are no part of the map.
     depth: number of copies of the target stacked one after the other, each initialised on its own.
     precision: stop drawing samples once the relative standard errors over inputs, for the initialisations drawn, fall
         below it (0.01 = 1%); None: draw them all.
@@ -54,6 +57,8 @@ class ErfSettings:
     statistic: Statistic = "abs"
     probe: Probe = "signs"
     layer: str | None = None
+    layout: str | None = None
+    grid: tuple[int, int] | None = None
     depth: int = 1
     precision: float | None = None
     dtype: Precision = "float32"
@@ -64,7 +69,20 @@ class ErfSettings:
     bootstrap: int = 200
     evaluation: Evaluation = "auto"
 
+    @property
+    def form(self) -> Form | None:
+        """How the probed output is laid out, where that is given; a grid alone is one of tokens with channels last."""
+        if self.layout is None and self.grid is None:
+            return None
+        return Form(self.layout or "NLC", self.grid)
+
     def __post_init__(self) -> None:
+        if self.layout is not None and self.layout not in LAYOUTS:
+            raise OptionError(
+                f"erf layout is one of {', '.join(LAYOUTS)}; got {self.layout!r}.{nearest(self.layout, LAYOUTS)}"
+            )
+        if self.grid is not None and min(self.grid) < 1:
+            raise OptionError(f"erf grid is the rows and columns of tokens, such as 14,14; got {self.grid}")
         for name, valid in _CHOICES.items():
             value = getattr(self, name)
             if value not in valid:

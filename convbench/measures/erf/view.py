@@ -66,7 +66,10 @@ def _propagated(target: Target, module: nn.Module, outline: Outline, recording: 
     evaluator: Evaluator = DemandMap.of(recording, needed, relu, target.dtype)
     reason = None
     if target.settings.evaluation == "full":
-        evaluator, reason = FullMap(feature_map(module, outline.layer), image, position, relu), "asked for"
+        evaluator, reason = (
+            FullMap(feature_map(module, outline.layer, outline.form), image, position, relu),
+            "asked for",
+        )
     return View(
         outline.layer, outline.channels, outline.output_size, position, box_of(field).centre, box_of(field),
         "propagated", box_of(needed), evaluator, "full" if reason else "demand", reason,
@@ -77,7 +80,16 @@ def _on_grid(target: Target, module: nn.Module, outline: Outline) -> View:
     """The view of any other module: outputs are taken to lie evenly over the input, unless a probe shows better."""
     image, output_size = target.image, outline.output_size
     relu = target.settings.mode == "replknet"
-    features = feature_map(module, outline.layer)
+    features = feature_map(module, outline.layer, outline.form)
+    if outline.path is not None:
+        position = _blind_position(output_size) if relu else _centred_position(outline.path, image)
+        field = demand(outline.path, position, within=False)
+        if field is not None:
+            full = FullMap(features, image, position, relu)
+            return View(
+                outline.layer, outline.channels, output_size, position, box_of(field).centre, None,
+                "propagated" if outline.unbounded else "probed", full.box, full, "full", outline.obstacle,
+            )  # fmt: skip
     position = _blind_position(output_size) if relu else _pair(_grid_position, output_size, image)
     cropped = _cropped(target, outline, features, position)
     if cropped is not None and not relu:

@@ -92,7 +92,7 @@ def reduction(call: Call) -> Result:
     return local(call, outputs)
 
 
-@rule(aten._softmax.default, aten._log_softmax.default, aten.cumsum.default, aten.flip.default, aten.sort, aten.glu)
+@rule(aten._softmax.default, aten._log_softmax.default, aten.cumsum.default, aten.sort, aten.glu)
 def along_dims(call: Call) -> Result:
     layout = call.operands[0].layout
     dims = _dims(call, layout)
@@ -154,17 +154,6 @@ def select(call: Call) -> Result:
     (dim,) = _dims(call, layout)
     _require_plain(call, layout, [dim])
     return local(call, [layout[:dim] + layout[dim + 1 :]])
-
-
-@rule(aten.index_select.default)
-def index_select(call: Call) -> Result:
-    layout = call.operands[0].layout
-    (dim,) = _dims(call, layout)
-    _require_plain(call, layout, [dim])
-    index = call.operands[1]
-    if index.value is not None:
-        raise NotLocal("which channels are taken depends on the input")
-    return local(call, [_resized(layout, dim, shape_of(index.layout)[0] if index.layout else 1)])
 
 
 @rule(aten.native_channel_shuffle.default, aten.channel_shuffle.default)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any, Protocol
 
@@ -175,10 +175,4 @@ class Graph:
         numbers = range(len(self.values), len(self.values) + len(outputs))
         self.values.extend(outputs)
         self.steps.append((step, tuple(numbers)))
-        return numbers
-
-    def add_unreadable(self, outputs: Sequence[Value]) -> range:
-        """Append values that no step gives."""
-        numbers = range(len(self.values), len(self.values) + len(outputs))
-        self.values.extend(replace(output, readable=False) for output in outputs)
         return numbers

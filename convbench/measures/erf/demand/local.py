@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from convbench.measures.erf.demand.graph import Boxes, Call, Lengths, Operand, Value
-from convbench.measures.erf.demand.layout import Layout, Region, Span, aligned, broadcast
+from convbench.measures.erf.demand.layout import SPATIAL, Layout, Region, Span, aligned, axes_of, broadcast
 
 Change = Callable[[Lengths], dict[int, Any]]
 
@@ -52,3 +52,32 @@ def pointwise(call: Call) -> tuple[LocalStep, list[Value]]:
     result = call.run([torch.ones((1,) * len(operand.layout), dtype=operand.dtype) for operand in call.operands])
     results = [result] if isinstance(result, Tensor) else list(result)
     return LocalStep(call, layouts), [Value(output, item.dtype) for item in results]
+
+
+@dataclass(frozen=True, slots=True)
+class PassStep:
+    """An operator that joins positions, as its local path has it: output pixel i lies where operand pixel i does.
+
+    operands: those that lie where the output does; what has lost an axis of theirs (a pooled gate) leads back to none.
+    """
+
+    operands: Sequence[Operand]
+
+    @classmethod
+    def of(cls, call: Call, outputs: Sequence[Value]) -> PassStep:
+        """The step of a call that gives these."""
+        kept = {axis: size for output in outputs for axis, size in axes_of(output.layout).items()}
+        return cls(
+            tuple(
+                operand
+                for operand in call.operands
+                if operand.value is not None
+                and all(kept.get(axis) == size for axis, size in axes_of(operand.layout).items() if axis in SPATIAL)
+            )
+        )
+
+    def reach(self, operand: Operand, axis: int, span: Span, within: bool) -> Span:
+        return span
+
+    def run(self, boxes: Boxes, region: Region, lengths: Lengths) -> Sequence[Tensor]:
+        raise AssertionError("a local path says where a field lies, not what it is")

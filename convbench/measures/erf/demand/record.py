@@ -7,7 +7,7 @@ becomes a constant. Nothing is allocated for what it does reach, so that recordi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,10 @@ from torch._ops import OpOverload
 from torch.autograd.function import BackwardCFunction
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from convbench.measures.erf.demand import channelwise, rearrange, resample, sliding
-from convbench.measures.erf.demand.graph import Call, Graph, Operand, Value, facts, leaves, mapped
+from convbench.errors import EmptyMapError
+from convbench.measures.erf.demand import channelwise, rearrange, reorder, resample, sliding
+from convbench.measures.erf.demand.circular import circular_as_indexing
+from convbench.measures.erf.demand.graph import Call, Graph, Operand, Step, Value, facts, leaves, mapped
 from convbench.measures.erf.demand.layout import (
     HEIGHT,
     SAMPLES,
@@ -25,18 +27,20 @@ from convbench.measures.erf.demand.layout import (
     Dim,
     Layout,
     NotLocal,
+    axes_of,
     axis_dim,
     plain,
     plain_dim,
     shape_of,
 )
-from convbench.measures.erf.demand.local import pointwise
+from convbench.measures.erf.demand.local import PassStep, pointwise
 from convbench.measures.erf.demand.rules import RULES, Rule
-from convbench.measures.erf.features import as_features, feature_map, is_pooled, watching_maps
+from convbench.measures.erf.features import as_features, is_pooled, reached_output, watching_maps
+from convbench.measures.erf.form import LAYOUTS, Form
 
 aten = torch.ops.aten
 _META = torch.device("meta")
-_RULE_MODULES = (channelwise, rearrange, resample, sliding)  # importing them fills the table
+_RULE_MODULES = (channelwise, rearrange, reorder, resample, sliding)  # importing them fills the table
 _RECORDED_SAMPLES = 2  # one would look like a dimension that broadcasts
 _SAME_TENSOR = frozenset({aten.detach.default, aten.alias.default, aten.lift_fresh.default})
 _NEW_CONSTANTS = frozenset({aten.new_zeros.default, aten.new_ones.default, aten.new_full.default})
@@ -49,7 +53,8 @@ class Recording:
     layer: the submodule that gives the output; None: the module itself.
     obstacle: why boxes of the output cannot be computed from boxes of the input; None if they can.
     unbounded: whether something on the way is known to depend on the whole image.
-    operators: names of all that ran on what the input reaches.
+    operators: names of all that ran on what the input reaches. form: how the layer's own output is laid out, as it was
+    given or as the operators say. is_placed: whether operators say where every pixel of the output lies.
     """
 
     graph: Graph
@@ -60,6 +65,8 @@ class Recording:
     obstacle: str | None
     unbounded: bool
     operators: frozenset[str]
+    form: Form | None
+    is_placed: bool
 
 
 class Untraceable(Exception):  # noqa: N818 - a finding: the caller runs the module for real instead
@@ -170,30 +177,45 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _add(self, call: Call) -> range:
         """Add the step of a call, or what is known of its outputs where there is no step for it."""
+        step: Step
         try:
             step, outputs = _rule(call)(call)
+            readable = all(operand.readable for operand in call.operands)
         except NotLocal as reason:
             self._obstructed(str(reason))
             self.unbounded |= reason.unbounded
             outputs = [Value(layout, call.operands[0].dtype) for layout in reason.layouts] or _shapes(call)
-        else:
-            if all(operand.readable for operand in call.operands):
-                return self.graph.add(step, outputs)
-        return self.graph.add_unreadable(outputs)
+            step, readable = PassStep.of(call, outputs), False
+        # Steps of what cannot be read are never run: they say where it lies.
+        return self.graph.add(step, outputs if readable else [replace(output, readable=False) for output in outputs])
 
-    def finish(self, layer: str | None, output: Tensor) -> Recording:
-        """The recording up to ``output``, (N, C, H, W). Raises Untraceable where the input does not reach it."""
+    def form(self, output: Tensor) -> Form | None:
+        """How an output lies over the image, by the operators that made it; None where they do not say."""
         operand = self.operand(output)
+        return None if operand.value is None else _form(operand.layout)
+
+    def finish(self, layer: str | None, output: object, form: Form | None) -> Recording:
+        """The recording up to ``output``, arranged as (N, C, H, W).
+
+        Raises EmptyMapError where no gradient leads back from it, Untraceable where the input does not reach it.
+        """
+        what = "the output" if layer is None else f"layer {layer}"
+        if form is None and isinstance(output, Tensor):
+            form = self.form(output)
+        features = as_features(output, what, form)
+        operand, shape = self.operand(features), features.shape
         if operand.value is None:
             raise Untraceable("the output does not depend on the input")
-        shape = output.shape
+        if not features.requires_grad:
+            raise EmptyMapError(f"{what} is cut off from the input (detach, no_grad): its map is zero everywhere")
         obstacle = None if operand.readable else self.obstacle
         expected = (axis_dim(SAMPLES, _RECORDED_SAMPLES), plain_dim(shape[1]), *_image_dims(shape))
-        if operand.readable and operand.layout != expected:
+        is_placed = operand.layout == expected
+        if operand.readable and not is_placed:
             obstacle = "the output is not laid out as (N, C, H, W)"
         return Recording(
             self.graph, operand.value, shape[1], (shape[2], shape[3]), layer, obstacle,
-            self.unbounded and obstacle is not None, frozenset(self.operators),
+            self.unbounded and obstacle is not None, frozenset(self.operators), form, is_placed,
         )  # fmt: skip
 
     def _obstructed(self, reason: str) -> bool:
@@ -208,21 +230,41 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
 
 def record(
-    module: nn.Module, layer: str | None, input_shape: tuple[int, int, int], dtype: torch.dtype, device: torch.device
+    module: nn.Module,
+    layer: str | None,
+    input_shape: tuple[int, int, int],
+    dtype: torch.dtype,
+    device: torch.device,
+    form: Form | None = None,
 ) -> Recording:
     """Record what ``module`` does to an input (C, H, W), up to ``layer`` or else to its last feature map.
 
-    Raises Untraceable when the pass depends on the content of a tensor, what ``feature_map`` raises when there is no
-    feature map, and whatever the module raises on its input.
+    form: how that is laid out; None: as the operators that made it say. Raises EmptyMapError where no gradient leads
+    back from it, Untraceable when the pass depends on the content of a tensor, what ``feature_map`` raises when there
+    is no feature map, and whatever the module raises on its input.
     """
     recorder = _Recorder(device)
-    with torch.enable_grad(), recorder:
+    with torch.enable_grad(), recorder, circular_as_indexing():
         # A module may begin with an in-place operation, which a leaf refuses.
         x = recorder.source(input_shape, dtype).clone()
-        output = module(x) if layer is None else feature_map(module, layer)(x)
-        if layer is None and is_pooled(output):
-            return _record_last_map(module, x, recorder)
-        return recorder.finish(layer, as_features(output, "the output"))
+        if layer is not None:
+            return recorder.finish(layer, reached_output(module, layer)(x), form)
+        maps: list[Recording] = []
+        last: list[Tensor] = []
+
+        def seen(name: str, output: Tensor) -> None:
+            found = recorder.form(output)
+            # What a layer hands on unchanged (a dropout) is not of its making, unless it is what holds the maker.
+            own = not last or last[0] is not output or f"{maps[-1].layer}.".startswith(f"{name}.")
+            if found is not None and output.requires_grad and own:
+                maps.append(recorder.finish(name, output, found))
+                last[:] = [output]
+
+        with watching_maps(module, seen):
+            output = module(x)
+        if form is None and is_pooled(output) and maps:
+            return maps[-1]
+        return recorder.finish(None, output, form)
 
 
 def record_layers(
@@ -236,24 +278,32 @@ def record_layers(
     found: list[Recording] = []
 
     def add(name: str | None, output: Tensor) -> None:
-        if recorder.operand(output).value is not None:
-            found.append(recorder.finish(name, output))
+        form = recorder.form(output)
+        is_map = form is not None or (output.dim() == 4 and output.shape[2] * output.shape[3] > 1)
+        if is_map and output.requires_grad and recorder.operand(output).value is not None:
+            found.append(recorder.finish(name, output, form))
 
-    with torch.enable_grad(), recorder:
+    with torch.enable_grad(), recorder, circular_as_indexing():
         x = recorder.source(input_shape, dtype).clone()
         with watching_maps(module, add):
             output = module(x)
-        if isinstance(output, Tensor) and output.dim() == 4:
+        if isinstance(output, Tensor):
             add(None, output)
     return found
 
 
-def _record_last_map(module: nn.Module, x: Tensor, recorder: _Recorder) -> Recording:
-    """Record the module once more, watching its submodules for the last map before it is pooled."""
-    found: list[Recording] = []
-    with watching_maps(module, lambda name, output: found.append(recorder.finish(name, output))):
-        output = module(x)
-    return found[-1] if found else recorder.finish(None, as_features(output, "the output"))
+def _form(layout: Layout) -> Form | None:
+    """The form of a map or of tokens; None for what is neither: scores, attention between positions, heads apart."""
+    letters = {(HEIGHT,): "H", (WIDTH,): "W", (HEIGHT, WIDTH): "L", (SAMPLES,): "N", (None,): "C"}
+    axes = axes_of(layout)
+    if HEIGHT not in axes or WIDTH not in axes:
+        return None
+    found = [letters.get(tuple(factor.axis for factor in dim), "?") if dim else "" for dim in layout]
+    if "".join(found).replace("C", "") in ("NHW", "NL"):
+        missing = iter("C")
+        text = "".join(letter or next(missing, "?") for letter in found)
+        return Form(text, (axes[HEIGHT], axes[WIDTH])) if text in LAYOUTS else None
+    return None
 
 
 def _image_dims(shape: Sequence[int]) -> tuple[Dim, Dim]:

@@ -142,7 +142,7 @@ def constant_pad(call: Call) -> tuple[WindowStep, list[Value]]:
     for place in range(len(pad) // 2):
         dim = rank - 1 - place
         low, high = pad[2 * place], pad[2 * place + 1]
-        axis = _single_axis(layout[dim])
+        axis = single_axis(layout[dim])
         if axis is None:
             if not is_plain(layout[dim]) or (not layout[dim] and low + high and dim >= 2):
                 raise NotLocal("padding of a dimension that mixes positions, or of one pixel")
@@ -167,7 +167,7 @@ def strided_slice(call: Call) -> tuple[WindowStep, list[Value]]:
     start, end, _ = slice(call.named["start"], call.named["end"]).indices(size)
     length = max(-(-(end - start) // step), 0)
     layout = list(source.layout)
-    axis = _single_axis(layout[dim])
+    axis = single_axis(layout[dim])
     if length == 0:
         raise NotLocal("an empty slice")
     if axis is None:
@@ -193,12 +193,12 @@ def image_axes(call: Call, layout: Layout, rank: int) -> list[int | None]:
     if len(layout) != rank + 2 or not is_plain(layout[1]):
         raise NotLocal(f"{call.name} takes positions for channels")
     for dim in layout[2:]:
-        if dim and _single_axis(dim) is None:
+        if dim and single_axis(dim) is None:
             raise NotLocal(f"{call.name} slides over a dimension that is not an axis of the image")
-    return [_single_axis(dim) for dim in layout[2:]]
+    return [single_axis(dim) for dim in layout[2:]]
 
 
-def _single_axis(dim: Dim) -> int | None:
+def single_axis(dim: Dim) -> int | None:
     """The axis of the image that a dimension is, if it is one."""
     return dim[0].axis if len(dim) == 1 and dim[0].axis in SPATIAL else None
 
