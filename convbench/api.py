@@ -284,7 +284,7 @@ def _plan(
 
     given = {"cost": CostSettings(strict), "latency": latency, "erf": erf}
     settings = {name: value for name, value in given.items() if value is not None}
-    names = [name.strip() for name in measures.split(",")] if isinstance(measures, str) else measures
+    names = [measures] if isinstance(measures, str) else measures
     return Plan(check_measures(names, device), settings)
 
 

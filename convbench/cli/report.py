@@ -90,14 +90,14 @@ def report(
 
 def _print(report: Report) -> None:
     """The records as ``sweep`` prints them, and what their reader must know."""
-    from convbench.report.io.printed import footnotes
+    from convbench.report.io.printed import doubts
     from convbench.report.tables.sweep import common_conditions, sweep_table
 
     if not report.records:
         raise UsageError("these files hold no records to print: say what to write, -o page.html or --plots FOLDER")
     print_line(common_conditions(report.records))
     print_table(sweep_table(report.records))
-    for line in footnotes(report):
+    for line in doubts(report):
         print_footnote(line)
 
 

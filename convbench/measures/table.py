@@ -132,8 +132,12 @@ class Plan:
 
 
 def check_measures(names: Sequence[str] | None, device: str) -> tuple[str, ...]:
-    """The measures to take: those named, or all the usual ones that ``device`` can do. Raises UsageError."""
+    """The measures to take: those named, or all the usual ones that ``device`` can do. Raises UsageError.
+
+    A name may hold several, with commas.
+    """
     computes = device != "meta"
+    names = [name.strip() for listed in names or () for name in listed.split(",")]
     if not names:
         return tuple(name for name in USUAL if computes or MEASURES[name].works_on_meta)
     for name in names:

@@ -22,6 +22,12 @@ def test_json_is_all_that_stands_on_stdout(cli: Cli) -> None:
     assert result.code == 0
 
 
+def test_measures_may_be_listed_with_commas(cli: Cli) -> None:
+    result = cli(*PARAMS[:-1], "params,cost", "--size", "4", "--json")
+    (record,) = json.loads(result.out)["records"]
+    assert record["macs"] == 9 * 8 * 8 * 16
+
+
 def test_a_dash_is_stdout_and_its_suffix_the_format(cli: Cli, tmp_path: Path) -> None:
     result = cli(*PARAMS, "-o", "-.csv", "-o", "kept.json")
     (row,) = csv.DictReader(io.StringIO(result.out))

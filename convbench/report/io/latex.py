@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from convbench.report.io.cells import text
 from convbench.report.io.document import Report
-from convbench.report.io.printed import Printed, chosen_columns, footnotes, left_out, printed, shared_conditions
+from convbench.report.io.printed import Printed, chosen_columns, doubts, left_out, printed, shared_conditions
 from convbench.text import one_line
 
 # Inside a document LaTeX's \@nodocument, the error before its beginning, is \relax.
@@ -64,7 +64,7 @@ def _comments(report: Report) -> str:
     without = left_out(report)
     if without:
         lines.append(f"Columns left out: {', '.join(without)}")
-    return "".join(f"% {one_line(line)}\n" for line in [*lines, *footnotes(report)])
+    return "".join(f"% {one_line(line)}\n" for line in [*lines, *doubts(report)])
 
 
 def _table(content: Printed, caption: str) -> str:

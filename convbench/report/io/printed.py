@@ -89,10 +89,15 @@ def left_out(report: Report) -> list[str]:
 
 
 def footnotes(report: Report) -> Iterator[str]:
-    """The conditions of all, what the marks mean, and what is to be known of each record."""
+    """The conditions of all, and `doubts`."""
     shared = shared_conditions(report, chosen_columns(report))
     if shared:
         yield "; ".join(f"{title}: {text(value)}" for title, value in shared.items())
+    yield from doubts(report)
+
+
+def doubts(report: Report) -> Iterator[str]:
+    """What the marks mean, and what is to be known of each record."""
     for noise, meaning in _MARKS.items():
         if any(record.latency_noise == noise for record in report.records):
             yield meaning
