@@ -57,6 +57,9 @@ def verify(
     check: Annotated[list[str] | None, _names("--check", "Run only this check; repeatable.")] = None,
     skip: Annotated[list[str] | None, _names("--skip", "Do not run this check; repeatable.")] = None,
     require: Annotated[list[str] | None, _names("--require", "Count this check as required; repeatable.")] = None,
+    thorough: Annotated[
+        bool, typer.Option("--thorough", help="Compare every tensor's gradient by itself, not several at once.")
+    ] = False,
     timeout: Timeout = None,
     output: Outputs = None,
 ) -> None:
@@ -82,7 +85,7 @@ def verify(
         try:
             for verified in prepared:
                 done.append(verified)
-                for result in results(ask, verified, checks, tell):
+                for result in results(ask, verified, checks, tell, thorough=thorough):
                     verified.results.append(result)  # one by one, so that an interrupted run keeps what is complete
         except KeyboardInterrupt:
             interrupted = True

@@ -51,9 +51,12 @@ def prepare(ask: Ask, case: Case, name: str, progress: Progress = lambda _: None
 
 
 def results(
-    ask: Ask, target: Verified, checks: Sequence[Check], progress: Progress = lambda _: None
+    ask: Ask, target: Verified, checks: Sequence[Check], progress: Progress = lambda _: None, *, thorough: bool = False
 ) -> Iterator[CheckResult]:
-    """One result a check, as each is done. Where the forward pass fails, nothing else can be asked."""
+    """One result a check, as each is done. Where the forward pass fails, nothing else can be asked.
+
+    thorough: see `Trial`.
+    """
     ended = bool(target.ended)
     for check in checks:
         progress(f"{target.name}: {check.name}")
@@ -65,13 +68,13 @@ def results(
         elif ended:
             yield CheckResult(check.name, check.required, "fail", target.ended, 0.0, ended)
         else:
-            yield _carried_out(ask, target.case, check)
+            yield _carried_out(ask, target.case, check, thorough)
 
 
-def _carried_out(ask: Ask, case: Case, check: Check) -> CheckResult:
+def _carried_out(ask: Ask, case: Case, check: Check, thorough: bool) -> CheckResult:
     request = {"do": "convbench.verify.job:check", "case": case.to_json(), "check": check.name}
     begun = time.perf_counter()
-    answer = ask({**request, "required": check.required})
+    answer = ask({**request, "required": check.required, "thorough": thorough})
     if answer.failure is None:
         return decode(CheckResult, answer.value)
     seconds = time.perf_counter() - begun

@@ -1,13 +1,17 @@
-"""Gradients against finite differences, one random direction a tensor, in float64.
+"""Gradients against finite differences along random directions, in float64.
 
-For a tensor t and a random direction v, (L(t + εv) − L(t − εv)) / 2ε is compared with ⟨∂L/∂t, v⟩, where L weighs every
-output element at random. A wrong gradient disagrees with probability one; two forward passes a tensor suffice, however
-large it is. Several steps and directions are tried, and one that agrees is enough: a step may cross a ReLU's kink.
+For tensors t and a direction v, (L(t + hv) − L(t − hv)) / 2h is compared with ⟨∂L/∂t, v⟩, where L weighs every output
+element at random. A wrong gradient disagrees with probability one; two forward passes a direction suffice, however
+many elements move. Every tensor's part of v is scaled until the backward pass says that it changes L as much as any
+other's does: none hides behind steeper ones, and a step h changes L by a known share of itself, so that one list of
+steps suits flat networks and steep ones. A long step crosses the kinks of ReLUs, in a short one rounding shows: the
+step is taken that agrees best with the one before it, and what the measured rounding of a forward pass does is allowed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -19,31 +23,54 @@ from convbench.verify.calls import first_line, named
 from convbench.verify.result import Failed
 from convbench.verify.trial import Args, Trial, call, step, weighted_sum
 
-_ATTEMPTS = ((1e-6, 1), (1e-5, 2), (1e-7, 3), (1e-8, 4), (1e-8, 5))
-"""Step ε and seed of the direction. Of a million activations some cross a kink at 1e-6; few do at 1e-8, none twice."""
+_STEPS = (1e-6, 1e-7, 1e-8, 1e-9)
+"""Changes of L, relative to its terms, tried in turn. At 1e-9 rounding takes the digits that a check needs."""
+_DIRECTIONS = 2
 _RELATIVE = 1e-5
+_ROUNDINGS = 4
+"""Roundings of one forward pass that the two of a difference may come to."""
+_FARTHEST = 1e3
+"""How much farther than others a tensor may move, relative to its own size, to change L as much as they do."""
+_CLEAR = 1e-4
+"""Rounding up to which a slope that agrees is taken at once."""
+_UNCLEAR = 1e-2
+"""A slope is not known where its own steps differ by more than that."""
 _SMALLEST = 12
 """Below this size a half would leave too few pixels for kernels and regions to show."""
-_GROUPS = 16
-"""More tensors than this are compared several at once, and one by one only where they disagree."""
+_GROUPS = 4
+"""More parameters than this move several at once, and fewer at a time only where a group disagrees."""
 
 
 @dataclass(frozen=True, slots=True)
 class Slope:
     """Derivatives of L along one direction: by finite differences, and by the backward pass.
 
-    noise: what rounding can contribute to ``numeric``.
+    noise: what rounding can contribute to ``numeric``. doubt: that, and by how much another step's slope differs.
     """
 
     numeric: float
     analytic: float
     noise: float
+    doubt: float
+
+    @property
+    def gap(self) -> float:
+        return abs(self.numeric - self.analytic)
 
     @property
     def agrees(self) -> bool:
         """Whether the two differ by no more than truncation and rounding."""
-        gap = abs(self.numeric - self.analytic)
-        return gap <= _RELATIVE * max(abs(self.numeric), abs(self.analytic)) + self.noise
+        return self.gap <= _RELATIVE * max(abs(self.numeric), abs(self.analytic)) + self.noise
+
+    @property
+    def may_agree(self) -> bool:
+        """Whether they do, or differ by no more than the slope by another step does."""
+        return self.agrees or (self.is_clear and self.gap <= self.doubt)
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the differences tell a slope at all."""
+        return self.doubt <= _UNCLEAR * max(abs(self.numeric), abs(self.analytic))
 
     @property
     def flat(self) -> bool:
@@ -62,7 +89,7 @@ def gradients(trial: Trial) -> str:
         mode = "training" if training else "eval"
         module = trial.awake(dtype=torch.float64).train(training)
         try:
-            remark = _compare(module, _inputs(trial, module))
+            remark = _compare(module, _inputs(trial, module), thorough=trial.thorough)
         except Failed as error:
             raise Failed(f"{mode} mode: {error}") from error
         except (TypeError, ValueError, AssertionError) as error:
@@ -84,7 +111,7 @@ def _inputs(trial: Trial, module: nn.Module) -> Args:
     return trial.draw(seed=0, dtype=torch.float64)
 
 
-def _compare(module: nn.Module, args: Args) -> str:
+def _compare(module: nn.Module, args: Args, *, thorough: bool) -> str:
     leaves = [arg.clone() for arg in args]
     _, input_grads = step(module, leaves)
     tensors = {f"input {index}" if len(leaves) > 1 else "input": leaf for index, leaf in enumerate(leaves)}
@@ -94,9 +121,15 @@ def _compare(module: nn.Module, args: Args) -> str:
         if parameter.requires_grad:
             tensors[name], grads[name] = parameter.data, parameter.grad
     tensors = {name: tensor for name, tensor in tensors.items() if tensor.is_floating_point()}
-    wrong = _disagreeing(module, leaves, tensors, grads)
+    land = _Landscape.of(module, leaves, tensors, grads)
+    weights = [name for name in tensors if name not in inputs]
+    width = 1 if thorough else max(1, -(-len(weights) // _GROUPS))
+    groups = [[name] for name in tensors if name in inputs]
+    groups += [weights[start : start + width] for start in range(0, len(weights), width)]
+    wrong = dict(_disagreeing(land, groups))
     by_decree = [name for name, slope in wrong.items() if slope.flat]
-    excused = {*by_decree, *(inputs if by_decree else ())}
+    unclear = [name for name, slope in wrong.items() if not slope.is_clear and not slope.flat]
+    excused = {*by_decree, *unclear, *(inputs if by_decree else ())}
     plainly = {name: slope for name, slope in wrong.items() if name not in excused}
     if plainly:
         name, slope = next(iter(plainly.items()))
@@ -110,54 +143,101 @@ def _compare(module: nn.Module, args: Args) -> str:
             f"{', '.join(by_decree)}, whose gradient is a surrogate"
             + (", and so in part the input's" if inputs & set(wrong) else "")
         )
+    if unclear:
+        kinks = "kinks or rounding hide the slope of the others"
+        return f"{len(tensors) - len(unclear)} of {len(tensors)} tensors agree; {kinks}: {named(unclear)}"
     return f"{len(tensors)} tensors agree"
 
 
-def _disagreeing(
-    module: nn.Module, leaves: Sequence[Tensor], tensors: dict[str, Tensor], grads: dict[str, Tensor | None]
-) -> dict[str, Slope]:
-    """The tensors whose slopes disagree, found in groups where there are many."""
-    names = list(tensors)
-    width = -(-len(names) // _GROUPS)
-    groups = [names[start : start + width] for start in range(0, len(names), width)]
-    wrong: dict[str, Slope] = {}
+@dataclass(frozen=True, slots=True)
+class _Landscape:
+    """L as a function of the tensors that a module and its inputs hold.
+
+    tensors, grads: by name. magnitude: the root of the sum of squares of L's terms. rounding: how far L moves when
+    every tensor is changed in its last digit, which is what the operations' own rounding comes to.
+    """
+
+    module: nn.Module
+    leaves: Sequence[Tensor]
+    tensors: Mapping[str, Tensor]
+    grads: Mapping[str, Tensor | None]
+    magnitude: float
+    rounding: float
+
+    @classmethod
+    def of(
+        cls, module: nn.Module, leaves: Sequence[Tensor], tensors: Mapping[str, Tensor],
+        grads: Mapping[str, Tensor | None],
+    ) -> _Landscape:  # fmt: skip
+        """Measured by three forward passes."""
+        at, magnitude = _loss_at(module, leaves, [], [], 0.0)
+        every, eps, moved = list(tensors.values()), torch.finfo(torch.float64).eps, list[float]()
+        for seed in (11, 12):
+            generator = torch.Generator().manual_seed(seed)
+            noise = [_noise(tensor, generator) * tensor for tensor in every]
+            moved.append(abs(_loss_at(module, leaves, every, noise, eps)[0] - at))
+        return cls(module, leaves, tensors, grads, magnitude, max(*moved, 10 * eps * magnitude))
+
+    def slope(self, names: Sequence[str]) -> Slope:
+        """The slope along a direction of all ``names`` together: one that agrees, or else the best conditioned."""
+        found: list[Slope] = []
+        for seed in range(1, _DIRECTIONS + 1):
+            along = self._direction(names, seed)
+            before: float | None = None
+            for size in _STEPS:
+                slope = self._along(*along, size, before)
+                if slope.agrees and slope.noise <= _CLEAR * abs(slope.analytic):
+                    return slope
+                before = slope.numeric
+                found.append(slope)
+        return min((slope for slope in found if slope.doubt < float("inf")), key=lambda slope: slope.doubt)
+
+    def _direction(self, names: Sequence[str], seed: int) -> tuple[list[Tensor], list[Tensor], float]:
+        """The tensors that move, how they move, and the slope along that by the backward pass.
+
+        Each changes L by one, as far as the backward pass knows; one in which L is flat does not move far for that.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        moved, directions, analytic = [], [], 0.0
+        for name in names:
+            tensor, grad = self.tensors[name], self.grads[name]
+            v = _noise(tensor, generator)
+            part = 0.0 if grad is None else float((grad * v).sum())
+            own = (float(tensor.square().mean()) ** 0.5 if tensor.numel() else 0.0) or 1.0
+            most = _FARTHEST * own / (self.magnitude or 1.0)
+            scale = math.copysign(min(1 / abs(part), most), part) if part else most / _FARTHEST
+            moved.append(tensor)
+            directions.append(v * scale)
+            analytic += part * scale
+        return moved, directions, analytic
+
+    def _along(
+        self, moved: Sequence[Tensor], directions: Sequence[Tensor], analytic: float, size: float, before: float | None
+    ) -> Slope:
+        """size: of the change of L, relative to its terms. before: the slope by the step before this."""
+        h = size * (self.magnitude or 1.0) / max(abs(analytic), 1.0)
+        above, _ = _loss_at(self.module, self.leaves, moved, directions, h)
+        below, _ = _loss_at(self.module, self.leaves, moved, directions, -h)
+        numeric, noise = (above - below) / (2 * h), _ROUNDINGS * self.rounding / h
+        doubt = float("inf") if before is None else abs(numeric - before) + noise
+        return Slope(numeric, analytic, noise, doubt)
+
+
+def _noise(tensor: Tensor, generator: torch.Generator) -> Tensor:
+    return torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device)
+
+
+def _disagreeing(land: _Landscape, groups: Sequence[Sequence[str]]) -> Iterator[tuple[str, Slope]]:
+    """The tensors whose slopes disagree: those groups that do are halved until each is alone."""
     for group in groups:
-        slope = _slope(module, leaves, [(tensors[name], grads[name]) for name in group])
-        if slope.agrees:
+        slope = land.slope(group)
+        if slope.may_agree:
             continue
-        for name in group:
-            single = slope if len(group) == 1 else _slope(module, leaves, [(tensors[name], grads[name])])
-            if not single.agrees:
-                wrong[name] = single
-    return wrong
-
-
-def _slope(module: nn.Module, leaves: Sequence[Tensor], moved: Sequence[tuple[Tensor, Tensor | None]]) -> Slope:
-    """The slope along random directions of all ``moved`` tensors together: one that agrees, or else the nearest."""
-    slopes: list[Slope] = []
-    for epsilon, seed in _ATTEMPTS:
-        slopes.append(_slope_along(module, leaves, moved, epsilon, seed))
-        if slopes[-1].agrees:
-            return slopes[-1]
-    return min(slopes, key=lambda slope: abs(slope.numeric - slope.analytic))
-
-
-def _slope_along(
-    module: nn.Module,
-    leaves: Sequence[Tensor],
-    moved: Sequence[tuple[Tensor, Tensor | None]],
-    epsilon: float,
-    seed: int,
-) -> Slope:
-    generator = torch.Generator().manual_seed(seed)
-    directions = [torch.randn(t.shape, generator=generator, dtype=torch.float64).to(t.device) for t, _ in moved]
-    analytic = sum(float((grad * v).sum()) for (_, grad), v in zip(moved, directions, strict=True) if grad is not None)
-    tensors = [tensor for tensor, _ in moved]
-    above, magnitude = _loss_at(module, leaves, tensors, directions, epsilon)
-    below, _ = _loss_at(module, leaves, tensors, directions, -epsilon)
-    # Rounding of the terms of L, as a random walk: far below what any wrong gradient shows.
-    noise = 100 * torch.finfo(torch.float64).eps * magnitude / epsilon
-    return Slope((above - below) / (2 * epsilon), analytic, noise)
+        if len(group) == 1:
+            yield group[0], slope
+        else:
+            half = len(group) // 2
+            yield from _disagreeing(land, (group[:half], group[half:]))
 
 
 def _loss_at(

@@ -48,21 +48,24 @@ def prepare(request: Mapping[str, Any], _send: Send) -> Any:
 
 
 def check(request: Mapping[str, Any], _send: Send) -> Any:
-    """The worker's job: the result of the check ``check`` of ``case``, encoded. ``required``: see `CheckResult`."""
+    """The worker's job: the result of the check ``check`` of ``case``, encoded.
+
+    required: see `CheckResult`. thorough: see `Trial`.
+    """
     from dataclasses import replace
 
     from convbench.verify.run import run_check
     from convbench.verify.table import CHECKS
 
     row = next(item for item in CHECKS if item.name == request["check"])
-    trial = _trial(Case.from_json(request["case"]))
+    trial = _trial(Case.from_json(request["case"]), bool(request.get("thorough")))
     return encode(run_check(trial, replace(row, required=request["required"])))
 
 
 @lru_cache(maxsize=1)
-def _trial(case: Case) -> Any:
+def _trial(case: Case, thorough: bool) -> Any:
     """The checks of one target share what they compare with."""
     from convbench.target.blueprint import blueprint
     from convbench.verify.trial import Trial
 
-    return Trial(blueprint(case))
+    return Trial(blueprint(case), thorough=thorough)

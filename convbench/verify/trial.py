@@ -42,10 +42,12 @@ _VECTOR_NOISE = 0.2
 class Trial:
     """One target under verification.
 
-    design: its blueprint, in inference mode and float32. The attributes are computed when a check first asks.
+    design: its blueprint, in inference mode and float32. thorough: whether every tensor's gradient is compared
+    by itself. The attributes are computed when a check first asks.
     """
 
-    def __init__(self, design: Blueprint) -> None:
+    def __init__(self, design: Blueprint, *, thorough: bool = False) -> None:
+        self.thorough = thorough
         self.case = design.case
         self.design, drawn = _flat(design)
         self.device = design.case.device
