@@ -117,6 +117,11 @@ def test_a_pass_says_what_is_worth_knowing(target: str, check: str, reason: str)
     assert reason in result.reason
 
 
+def test_a_right_network_passes_however_steep_it_is_and_many_its_kinks() -> None:
+    result = only("Steep", "gradients", dim=8, size=16)
+    assert (result.status, result.reason) == ("pass", "65 tensors agree")
+
+
 def test_the_hard_choice_of_a_block_does_not_hide_a_wrong_gradient_elsewhere() -> None:
     result = only("HardChoiceWithWrongBias", "gradients")
     assert result.status == "fail"
