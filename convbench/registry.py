@@ -39,6 +39,8 @@ class Entry:
     ``size``: height and width of its input unless asked otherwise, where the usual 56 or 224 does not suit it.
     ``example_inputs``: its inputs, where one image or feature map is not what it takes; texts such as
     ``["2x8x10x10", "step=2:int64:0..999"]``, or a function that gives tensors.
+    ``family``: what it is listed under. ``keeps_shape``, ``stride``: whether its output has its input's shape, and by
+    how much it is smaller, as the block is built by default; None where nobody has said.
     """
 
     name: str
@@ -51,6 +53,9 @@ class Entry:
     size: int | None = None
     example_inputs: Any = None
     origin: str = ""
+    family: str = ""
+    keeps_shape: bool | None = None
+    stride: int | None = None
 
     def __post_init__(self) -> None:
         if self.kind not in ("block", "network"):
@@ -178,6 +183,19 @@ def select(patterns: Iterable[str] = (), kind: Kind | None = None) -> list[Entry
             raise UnknownNameError(_unknown(pattern))
         chosen.update({key: everything[key] for key in hits})
     return list(chosen.values())
+
+
+def of_family(chosen: Iterable[Entry], family: str) -> list[Entry]:
+    """The entries of a family, whose name is read without case, hyphens and blanks. Raises UsageError."""
+    families = {_bare(entry.family): entry.family for entry in entries().values() if entry.family}
+    if _bare(family) not in families:
+        near = nearest(family, families.values())
+        raise UsageError(f"no family is called {shown(family)}.{near} Families: {', '.join(families.values())}")
+    return [entry for entry in chosen if _bare(entry.family) == _bare(family)]
+
+
+def _bare(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter.isalnum())
 
 
 def resolve(text: str) -> Reference:

@@ -46,6 +46,85 @@ _PAPERS: dict[str, tuple[str, str, int]] = {
     ),
     "convnext": ("A ConvNet for the 2020s (CVPR 2022)", "2201.03545", 2022),
     "resnet": ("Deep Residual Learning for Image Recognition (CVPR 2016)", "1512.03385", 2016),
+    "se": ("Squeeze-and-Excitation Networks (CVPR 2018)", "1709.01507", 2018),
+    "eca": (
+        "ECA-Net: Efficient Channel Attention for Deep Convolutional Neural Networks (CVPR 2020)",
+        "1910.03151",
+        2020,
+    ),
+    "cbam": ("CBAM: Convolutional Block Attention Module (ECCV 2018)", "1807.06521", 2018),
+    "coordatt": ("Coordinate Attention for Efficient Mobile Network Design (CVPR 2021)", "2103.02907", 2021),
+    "simam": (
+        "SimAM: A Simple, Parameter-Free Attention Module for Convolutional Neural Networks (ICML 2021)",
+        "",
+        2021,
+    ),
+    "ema": ("Efficient Multi-Scale Attention Module with Cross-Spatial Learning (ICASSP 2023)", "2305.13563", 2023),
+    "van": ("Visual Attention Network (CVM 2023)", "2202.09741", 2023),
+    "lska": (
+        "Large Separable Kernel Attention: Rethinking the Large Kernel Attention Design in CNN (ESWA 2024)",
+        "2309.01439",
+        2024,
+    ),
+    "lsknet": ("Large Selective Kernel Network for Remote Sensing Object Detection (ICCV 2023)", "2303.09030", 2023),
+    "inceptionnext": ("InceptionNeXt: When Inception Meets ConvNeXt (CVPR 2024)", "2303.16900", 2024),
+    "pkinet": ("Poly Kernel Inception Network for Remote Sensing Detection (CVPR 2024)", "2403.06258", 2024),
+    "hornet": (
+        "HorNet: Efficient High-Order Spatial Interactions with Recursive Gated Convolutions (NeurIPS 2022)",
+        "2207.14284",
+        2022,
+    ),
+    "focalnet": ("Focal Modulation Networks (NeurIPS 2022)", "2203.11926", 2022),
+    "starnet": ("Rewrite the Stars (CVPR 2024)", "2403.19967", 2024),
+    "condconv": (
+        "CondConv: Conditionally Parameterized Convolutions for Efficient Inference (NeurIPS 2019)",
+        "1904.04971",
+        2019,
+    ),
+    "dynamicconv": ("Dynamic Convolution: Attention over Convolution Kernels (CVPR 2020)", "1912.03458", 2020),
+    "odconv": ("Omni-Dimensional Dynamic Convolution (ICLR 2022)", "2209.07947", 2022),
+    "involution": (
+        "Involution: Inverting the Inherence of Convolution for Visual Recognition (CVPR 2021)",
+        "2103.06255",
+        2021,
+    ),
+    "fasternet": (
+        "Run, Don't Walk: Chasing Higher FLOPS for Faster Neural Networks (CVPR 2023)",
+        "2303.03667",
+        2023,
+    ),
+    "ghostnet": ("GhostNet: More Features from Cheap Operations (CVPR 2020)", "1911.11907", 2020),
+    "mixconv": ("MixConv: Mixed Depthwise Convolutional Kernels (BMVC 2019)", "1907.09595", 2019),
+    "coordconv": (
+        "An Intriguing Failing of Convolutional Neural Networks and the CoordConv Solution (NeurIPS 2018)",
+        "1807.03247",
+        2018,
+    ),
+    "scconv": ("SCConv: Spatial and Channel Reconstruction Convolution for Feature Redundancy (CVPR 2023)", "", 2023),
+    "repvgg": ("RepVGG: Making VGG-style ConvNets Great Again (CVPR 2021)", "2101.03697", 2021),
+    "replknet": (
+        "Scaling Up Your Kernels to 31x31: Revisiting Large Kernel Design in CNNs (CVPR 2022)",
+        "2203.06717",
+        2022,
+    ),
+    "unireplknet": (
+        "UniRepLKNet: A Universal Perception Large-Kernel ConvNet for Audio, Video, Point Cloud, Time-Series and Image "
+        "Recognition (CVPR 2024)",
+        "2311.15599",
+        2024,
+    ),
+    "spd": (
+        "No More Strided Convolutions or Pooling: A New CNN Building Block for Low-Resolution Images and Small Objects "
+        "(ECML PKDD 2022)",
+        "2208.03641",
+        2022,
+    ),
+    "hwd": (
+        "Haar wavelet downsampling: A simple but effective downsampling module (Pattern Recognition 2023)",
+        "",
+        2023,
+    ),
+    "wtconv": ("Wavelet Convolutions for Large Receptive Fields (ECCV 2024)", "2407.05848", 2024),
 }
 
 
@@ -53,8 +132,17 @@ _PAPERS: dict[str, tuple[str, str, int]] = {
 _SIZES = {"pyconvsegnet": 225}
 
 
-def _entry(name: str, kind: str, target: str, family: str, summary: str) -> Entry:
-    paper, arxiv, year = _PAPERS[family]
+def _entry(
+    name: str,
+    kind: str,
+    target: str,
+    source: str,
+    summary: str,
+    family: str = "network",
+    keeps_shape: bool = False,
+    stride: int | None = None,
+) -> Entry:
+    paper, arxiv, year = _PAPERS[source]
     return {
         "name": name,
         "kind": kind,
@@ -64,25 +152,120 @@ def _entry(name: str, kind: str, target: str, family: str, summary: str) -> Entr
         "arxiv": arxiv,
         "year": year,
         "size": _SIZES.get(name.partition("_")[0]),
+        "family": family,
+        "keeps_shape": keeps_shape,
+        "stride": stride,
     }
 
 
-_BLOCKS: list[tuple[str, str, str, str]] = [
-    ("MRFA", "mrfa:MRFA", "uniconvnet", "three-layer receptive-field aggregator, depthwise kernels 7, 9 and 11"),
-    ("UniConvNetBlock", "uniconvnet:UniConvNetBlock", "uniconvnet", "MRFA, deformable conv and MLP, each residual"),
-    ("DRConv", "factories:drconv", "drconv", "one generated filter for each region of the image, chosen by argmax"),
-    ("DRConvExperts", "factories:drconv_experts", "drconv", "region filters mixed from experts, chosen by argmax"),
-    ("Conv2Former", "conv2former:Conv2FormerBlock", "conv2former", "convolutional modulation and MLP, each residual"),
-    ("RefConv", "factories:refconv", "refconv", "convolution whose kernel is refocused from a frozen basis"),
-    ("RefConvBlock", "factories:refconv_block", "refconv", "RefConv, batch norm, hardswish"),
-    ("PyConv", "factories:pyconv", "pyconv", "pyramid of kernel sizes, each with its own groups, concatenated"),
-    ("PyConvBottleneck", "factories:pyconv_bottleneck", "pyconv", "ResNet bottleneck around a PyConv"),
-    ("PyConvBNReLU", "factories:pyconv_bn_relu", "pyconv", "PyConv with batch norm and ReLU on every level"),
-    ("Conv3x3", "factories:conv3x3", "batchnorm", "baseline: 3×3 conv, batch norm, ReLU"),
-    ("DepthwiseSeparable", "factories:depthwise_separable", "mobilenet", "baseline: depthwise conv, then 1×1 conv"),
-    ("ConvNeXt", "baselines:ConvNeXtBlock", "convnext", "baseline: depthwise 7×7, LayerNorm and MLP, residual"),
-    ("Bottleneck", "factories:bottleneck", "resnet", "baseline: ResNet's 1×1, 3×3, 1×1 with a shortcut"),
-]
+# Name, target, paper, what it is; by family. All but the downsampling ones keep the shape as they are built by default.
+_BLOCKS: dict[str, list[tuple[str, str, str, str]]] = {
+    "large-kernel": [
+        ("MRFA", "mrfa:MRFA", "uniconvnet", "three-layer receptive-field aggregator, depthwise kernels 7, 9 and 11"),
+        ("UniConvNetBlock", "uniconvnet:UniConvNetBlock", "uniconvnet", "MRFA, deformable conv and MLP, each residual"),
+        (
+            "Conv2Former",
+            "conv2former:Conv2FormerBlock",
+            "conv2former",
+            "convolutional modulation and MLP, each residual",
+        ),
+        ("LKA", "large_kernel:LKA", "van", "attention by a 21×21 kernel, taken apart into 5×5, 7×7 dilated and 1×1"),
+        ("LSKA", "large_kernel:LSKA", "lska", "LKA with each depthwise kernel as a row and a column"),
+        ("LSK", "large_kernel:LSK", "lsknet", "two large depthwise kernels, selected between at each pixel"),
+        (
+            "InceptionDWConv",
+            "large_kernel:InceptionDWConv",
+            "inceptionnext",
+            "depthwise 3×3, 1×11 and 11×1 on an eighth of the channels each",
+        ),
+        ("GnConv", "modulation:GnConv", "hornet", "recursive gated convolution, widths halved order by order"),
+        ("WTConv", "wavelets:WTConv", "wtconv", "small depthwise kernels in the wavelet domain"),
+    ],
+    "dynamic": [
+        ("DRConv", "factories:drconv", "drconv", "one generated filter for each region of the image, chosen by argmax"),
+        ("DRConvExperts", "factories:drconv_experts", "drconv", "region filters mixed from experts, chosen by argmax"),
+        (
+            "Involution",
+            "dynamic:Involution",
+            "involution",
+            "a generated kernel for each pixel, shared by groups of channels",
+        ),
+        ("CondConv", "dynamic:CondConv", "condconv", "kernel mixed from experts by sigmoid routing"),
+        ("DynamicConv", "dynamic:DynamicConv", "dynamicconv", "kernel mixed from experts by softmax attention"),
+        ("ODConv", "dynamic:ODConv", "odconv", "kernel scaled along taps, input, output and experts"),
+    ],
+    "multi-scale": [
+        ("PyConv", "factories:pyconv", "pyconv", "pyramid of kernel sizes, each with its own groups, concatenated"),
+        ("PyConvBottleneck", "factories:pyconv_bottleneck", "pyconv", "ResNet bottleneck around a PyConv"),
+        ("PyConvBNReLU", "factories:pyconv_bn_relu", "pyconv", "PyConv with batch norm and ReLU on every level"),
+        ("PKI", "large_kernel:PKI", "pkinet", "depthwise kernels 3 to 11 summed, scaled by context anchor attention"),
+        (
+            "FocalModulation",
+            "modulation:FocalModulation",
+            "focalnet",
+            "query times gated context of growing depthwise kernels",
+        ),
+        (
+            "MixConv",
+            "lightweight:MixConv",
+            "mixconv",
+            "depthwise kernels 3, 5, 7, 9, each on a quarter of the channels",
+        ),
+    ],
+    "re-parameterised": [
+        ("RefConv", "factories:refconv", "refconv", "convolution whose kernel is refocused from a frozen basis"),
+        ("RefConvBlock", "factories:refconv_block", "refconv", "RefConv, batch norm, hardswish"),
+        ("RepVGG", "reparameterised:RepVGG", "repvgg", "3×3, 1×1 and identity in training, one 3×3 when fused"),
+        (
+            "RepLargeKernel",
+            "reparameterised:RepLargeKernel",
+            "replknet",
+            "depthwise 31×31 beside 5×5, one kernel when fused",
+        ),
+        (
+            "DilatedReparam",
+            "reparameterised:DilatedReparam",
+            "unireplknet",
+            "depthwise 13×13 beside dilated small ones, one kernel when fused",
+        ),
+    ],
+    "lightweight": [
+        ("PConv", "lightweight:PConv", "fasternet", "3×3 conv of a quarter of the channels, the others as they are"),
+        ("FasterNetBlock", "lightweight:FasterNetBlock", "fasternet", "PConv and a 1×1 MLP, residual"),
+        (
+            "StarBlock",
+            "modulation:StarBlock",
+            "starnet",
+            "product of two linear branches between depthwise 7×7 convs, residual",
+        ),
+        (
+            "GhostConv",
+            "lightweight:GhostConv",
+            "ghostnet",
+            "half of the channels by a conv, half by a depthwise conv of those",
+        ),
+        ("SCConv", "lightweight:SCConv", "scconv", "spatial and channel reconstruction of redundant features"),
+        ("CoordConv", "lightweight:CoordConv", "coordconv", "conv that sees its coordinates as channels"),
+    ],
+    "attention": [
+        ("SE", "attention:SE", "se", "channels scaled by squeeze and excitation"),
+        ("ECA", "attention:ECA", "eca", "channels scaled by a 1-D conv over their means"),
+        ("CBAM", "attention:CBAM", "cbam", "attention over channels, then over places"),
+        ("CoordAtt", "attention:CoordAtt", "coordatt", "attention along rows and along columns"),
+        ("SimAM", "attention:SimAM", "simam", "attention without parameters, from each value's distance to its mean"),
+        ("EMA", "attention:EMA", "ema", "grouped coordinate attention with cross-spatial learning"),
+    ],
+    "downsampling": [
+        ("SPDConv", "wavelets:SPDConv", "spd", "space to depth, then a conv without stride"),
+        ("HaarDownsampling", "wavelets:HaarDownsampling", "hwd", "Haar transform, then a 1×1 conv"),
+    ],
+    "baseline": [
+        ("Conv3x3", "factories:conv3x3", "batchnorm", "baseline: 3×3 conv, batch norm, ReLU"),
+        ("DepthwiseSeparable", "factories:depthwise_separable", "mobilenet", "baseline: depthwise conv, then 1×1 conv"),
+        ("ConvNeXt", "baselines:ConvNeXtBlock", "convnext", "baseline: depthwise 7×7, LayerNorm and MLP, residual"),
+        ("Bottleneck", "factories:bottleneck", "resnet", "baseline: ResNet's 1×1, 3×3, 1×1 with a shortcut"),
+    ],
+}
 
 _UNICONVNET = ("a", "p0", "p1", "p2", "n0", "n1", "n2", "n3", "t", "s", "b", "l", "xl")
 _BACKBONES = ("resnet", "pyconvresnet", "pyconvhgresnet")
@@ -120,6 +303,10 @@ _NETWORKS: list[tuple[str, str, str, str]] = [
 ]
 
 ENTRIES: list[Entry] = [
-    *(_entry(name, "block", target, family, text) for name, target, family, text in _BLOCKS),
-    *(_entry(name, "network", f"networks.{module}:{name}", family, text) for name, module, family, text in _NETWORKS),
+    *(
+        _entry(name, "block", target, source, text, family, family != "downsampling", 1 + (family == "downsampling"))
+        for family, rows in _BLOCKS.items()
+        for name, target, source, text in rows
+    ),
+    *(_entry(name, "network", f"networks.{module}:{name}", source, text) for name, module, source, text in _NETWORKS),
 ]

@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convblocks import checks
+from convblocks.reparameterised import Reparameterised
 
 Padding = str | int | tuple[int, int]
 Pair = int | tuple[int, int]
@@ -210,17 +211,18 @@ def refocus(
 
 
 def fuse(model: nn.Module, inplace: bool = False) -> nn.Module:
-    """Replace every RefConv by the plain conv that it amounts to, under the same key ``weight``.
+    """Replace every RefConv by the plain conv that it amounts to, under the same key ``weight``, and so every block of
+    ``convblocks.reparameterised`` by its conv with a bias (and activation), from the running statistics.
 
-    The outputs stay (but for rounding), and the cost is the baseline's. Returns a fused copy and leaves ``model`` as it
-    was, unless ``inplace``.
+    The outputs in evaluation stay (but for rounding), and the cost is the baseline's. Returns a fused copy and leaves
+    ``model`` as it was, unless ``inplace``.
     """
 
     def replacement(module: nn.Module) -> nn.Module:
-        assert isinstance(module, RefConv)
+        assert isinstance(module, RefConv | Reparameterised)
         return module.to_conv()
 
-    fused, _ = _swap(model, lambda module: isinstance(module, RefConv), replacement, inplace)
+    fused, _ = _swap(model, lambda module: isinstance(module, RefConv | Reparameterised), replacement, inplace)
     return fused
 
 

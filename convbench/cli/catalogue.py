@@ -12,7 +12,7 @@ from convbench.cli.app import app
 from convbench.cli.console import out, print_heading, print_table
 from convbench.cli.options import Dim, Options, Target, Targets, Timeout
 from convbench.errors import UsageError
-from convbench.registry import HOSTS, Entry, resolve, select
+from convbench.registry import HOSTS, Entry, of_family, resolve, select
 
 if TYPE_CHECKING:
     from convbench.measures.show import Shown
@@ -21,6 +21,8 @@ _LIST_EXAMPLES = """\b
 Examples:
   convbench list
   convbench list 'PyConv*' --kind block
+  convbench list --family attention
+  convbench list --keeps-shape
   convbench list 'timm:convnext*'
   convbench list --json
 """
@@ -30,9 +32,15 @@ Examples:
 def list_targets(
     patterns: Targets = None,
     kind: Annotated[str | None, typer.Option("--kind", help="Only this kind: block or network.")] = None,
+    family: Annotated[
+        str | None, typer.Option("--family", help="Only this family: large-kernel, dynamic, attention, …")
+    ] = None,
+    keeps_shape: Annotated[
+        bool, typer.Option("--keeps-shape", help="Only blocks whose output has their input's shape.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list, with every field.")] = False,
 ) -> None:
-    """Print every registered target, or those whose name matches a pattern."""
+    """Print every registered target, or those whose name matches a pattern, family by family."""
     if kind not in (None, "block", "network"):
         raise UsageError(f"--kind is block or network, got {kind!r}")
     hosted = [pattern for pattern in patterns or () if pattern.partition(":")[0] in HOSTS and ":" in pattern]
@@ -40,18 +48,34 @@ def list_targets(
     chosen = select(own, kind) if own or not hosted else []  # type: ignore[arg-type]
     if kind != "block":
         chosen += _hosted(hosted)
+    if family is not None:
+        chosen = of_family(chosen, family)
+    if keeps_shape:
+        chosen = [entry for entry in chosen if entry.keeps_shape]
     if as_json:
         typer.echo(json.dumps([_as_json(entry) for entry in chosen], indent=2, ensure_ascii=False))
         return
     from rich.table import Table
 
-    table = Table("name", "kind", "what it is", "source", box=None, header_style="bold", pad_edge=False)
+    columns = ("name", "kind", "what it is", "shape", "source")
+    table = Table(*columns, box=None, header_style="bold", pad_edge=False)
+    shown_family = None
     for entry in chosen:
+        if entry.kind == "block" and entry.family != shown_family:
+            shown_family = entry.family
+            table.add_row(f"{shown_family or 'other'}:")
         source = " ".join(
             part for part in (f"arXiv:{entry.arxiv}" if entry.arxiv else "", str(entry.year or "")) if part
         )
-        table.add_row(entry.name, entry.kind, entry.summary, source)
+        table.add_row(entry.name, entry.kind, entry.summary, _kept(entry), source)
     print_table(table)
+
+
+def _kept(entry: Entry) -> str:
+    """What a block keeps as it is built by default; nothing where nobody has said."""
+    if entry.keeps_shape:
+        return "kept"
+    return "" if entry.stride is None else f"stride {entry.stride}"
 
 
 def _hosted(patterns: Sequence[str]) -> list[Entry]:
@@ -144,5 +168,8 @@ def _as_json(entry: Entry) -> dict[str, Any]:
         "arxiv": entry.arxiv,
         "year": entry.year,
         "size": entry.size,
+        "family": entry.family,
+        "keeps_shape": entry.keeps_shape,
+        "stride": entry.stride,
         "origin": entry.origin,
     }

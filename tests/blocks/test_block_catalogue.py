@@ -6,9 +6,10 @@ import importlib
 import inspect
 import subprocess
 import sys
-from typing import get_type_hints
+from typing import Any, get_type_hints
 
 import pytest
+import torch
 
 import convblocks
 from convblocks.catalogue import ENTRIES
@@ -26,7 +27,8 @@ def test_names_are_unique_whatever_their_case() -> None:
 
 def test_every_entry_has_the_fields_of_an_entry() -> None:
     for entry in ENTRIES:
-        assert entry.keys() == {"name", "kind", "target", "summary", "paper", "arxiv", "year", "size"}
+        described = {"name", "kind", "target", "summary", "paper", "arxiv", "year", "size"}
+        assert entry.keys() == described | {"family", "keeps_shape", "stride"}
         assert entry["kind"] in ("block", "network")
         assert isinstance(entry["year"], int)
 
@@ -46,6 +48,15 @@ def test_target_is_a_factory_with_typed_options(entry: dict[str, str]) -> None:
         assert parameters[0].default is inspect.Parameter.empty
         parameters = parameters[1:]
     assert all(parameter.default is not inspect.Parameter.empty for parameter in parameters)
+
+
+@pytest.mark.parametrize("entry", [entry for entry in ENTRIES if entry["kind"] == "block"], ids=lambda e: e["name"])
+def test_block_keeps_what_it_says(entry: dict[str, Any]) -> None:
+    module, _, attribute = entry["target"].partition(":")
+    with torch.device("meta"), torch.no_grad():
+        y = getattr(importlib.import_module(module), attribute)(64).eval()(torch.empty(2, 64, 32, 48))
+    assert entry["keeps_shape"] == (y.shape == (2, 64, 32, 48))
+    assert y.shape[2:] == (32 // entry["stride"], 48 // entry["stride"])
 
 
 def test_public_names_are_there() -> None:

@@ -124,7 +124,7 @@ def test_autocast_gives_one_result_with_and_without_gradients(
     block: SmallBlock, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(region_conv, "_MACS_WORTH_A_PRODUCT", 0)  # so that small maps take both algorithms
-    module, x = block.filled(), feature_map(block, 2, 12, 11)
+    module, x = block.filled(), feature_map(block, 2, 12, 11).requires_grad_()
     with torch.autocast("cpu", dtype):
         y = module(x)
         with torch.no_grad():

@@ -102,3 +102,11 @@ def test_an_entry_checks_its_fields() -> None:
 def test_listing_imports_no_torch() -> None:
     code = "import sys, convbench.registry as r; r.entries(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_family_is_read_without_case_and_hyphens() -> None:
+    names = {entry.name for entry in registry.of_family(registry.select(), "Large kernel")}
+    assert {"MRFA", "LKA", "WTConv"} <= names
+    assert not {"SE", "CondConv", "uniconvnet_a"} & names
+    with pytest.raises(UsageError, match="attention"):
+        registry.of_family(registry.select(), "atention")
