@@ -29,7 +29,8 @@ PANELS: dict[str, str] = {
 }
 """The panel that a flag is shown in; a flag of one command alone stands under Options."""
 _FIELD = (
-    "--samples --seeds --statistic --probe --layer --depth --layer-scale --inputs --precision --mode --full --dtype"
+    "--samples --seeds --statistic --probe --layer --layout --grid --depth --layer-scale --inputs --precision --mode "
+    "--full --dtype"
 )
 """Flags of receptive fields, some of which mean something else elsewhere."""
 _METAVARS = {"integer": "N", "float": "X", "text": "NAME", "path": "FILE", "file": "FILE"}

@@ -67,6 +67,13 @@ class ErfFlags:
         list[str] | None,
         typer.Option("--depth", help="Stack the target this many times: 4, or 1,2,4,8 side by side.  [default: 1]"),
     ] = None
+    layout: Annotated[
+        str | None,
+        typer.Option("--layout", help="Of the probed output: NCHW, NHWC, NLC, NCL.  [default: as operators made it]"),
+    ] = None
+    grid: Annotated[
+        str | None, typer.Option("--grid", metavar="H,W", help="Rows and columns of tokens, such as 14,14.")
+    ] = None
     layer_scale: Annotated[
         float | None, typer.Option("--layer-scale", help="Value for layer scales that are still untrained.")
     ] = None
@@ -88,8 +95,9 @@ class ErfFlags:
         """Every combination of depth, layer and inputs for a case. Raises UsageError."""
         from convbench.measures.erf import ErfSettings
 
-        own = ("samples", "seeds", "statistic", "probe", "layer_scale", "precision", "dtype", "mode")
+        own = ("samples", "seeds", "statistic", "probe", "layout", "layer_scale", "precision", "dtype", "mode")
         chosen: dict[str, Any] = {"seed": case.seed, **{name: getattr(self, name) for name in own}}
+        chosen["grid"] = None if self.grid is None else read_grid(self.grid)
         if case.weights is not None or case.pretrained:
             chosen["seeds"] = 1  # trained weights are one set
         chosen["evaluation"] = "full" if self.full else "auto"
@@ -118,6 +126,14 @@ class _Variant:
     settings: Mapping[str, Any]
     inputs: str
     suffix: str
+
+
+def read_grid(text: str) -> tuple[int, int]:
+    """``H,W`` as numbers. Raises UsageError."""
+    parts = text.split(",")
+    if len(parts) != 2 or not all(part.strip().isdecimal() for part in parts):
+        raise UsageError(f"--grid is the rows and columns of tokens, such as 14,14; got {text!r}")
+    return int(parts[0]), int(parts[1])
 
 
 _PLOT_EXAMPLES = """\b

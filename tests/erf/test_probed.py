@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from convbench.errors import EmptyMapError, OptionError, ShapeError
+from convbench.cli.erf import read_grid
+from convbench.errors import EmptyMapError, OptionError, ShapeError, UsageError
 from convbench.measures.erf import ErfSettings, measure_erf
 
 FAST = ErfSettings(samples=2, seeds=1, bootstrap=0, dtype="float64")
@@ -144,3 +145,9 @@ def test_what_is_cut_off_from_the_input_has_no_map_in_any_evaluation(evaluation:
     module = Then(convolutions((3, 1, 1)), lambda x: x.detach())
     with pytest.raises(EmptyMapError, match="cut off from the input"):
         measure_erf(module, (1, 3, 16, 16), replace(FAST, evaluation=evaluation))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("text", ["14", "14x14", "a,b", "1,2,3", "-1,2"])
+def test_a_grid_is_two_numbers(text: str) -> None:
+    with pytest.raises(UsageError, match="such as 14,14"):
+        read_grid(text)

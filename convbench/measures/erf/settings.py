@@ -81,6 +81,8 @@ class ErfSettings:
             raise OptionError(
                 f"erf layout is one of {', '.join(LAYOUTS)}; got {self.layout!r}.{nearest(self.layout, LAYOUTS)}"
             )
+        if self.grid is not None:
+            object.__setattr__(self, "grid", tuple(self.grid))  # a list where it came through JSON
         if self.grid is not None and min(self.grid) < 1:
             raise OptionError(f"erf grid is the rows and columns of tokens, such as 14,14; got {self.grid}")
         for name, valid in _CHOICES.items():
