@@ -185,6 +185,8 @@ class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._obstructed(str(reason))
             self.unbounded |= reason.unbounded
             outputs = [Value(layout, call.operands[0].dtype) for layout in reason.layouts] or _shapes(call)
+            if torch.Tag.pointwise in call.operator.tags:
+                outputs = [_beside(call, output) for output in outputs]
             step, readable = PassStep.of(call, outputs), False
         # Steps of what cannot be read are never run: they say where it lies.
         return self.graph.add(step, outputs if readable else [replace(output, readable=False) for output in outputs])
@@ -319,6 +321,14 @@ def _shapes(call: Call) -> list[Value]:
         raise Untraceable(f"{call.operator} looks at the content of its input") from error
     results = [result] if isinstance(result, Tensor) else result
     return [Value(_guessed(item.shape), item.dtype, readable=False) for item in results]
+
+
+def _beside(call: Call, output: Value) -> Value:
+    """An element-wise result lies where the operand of its size does whose place is known, such as a residual sum's."""
+    shape = shape_of(output.layout)
+    placed = [item.layout for item in call.operands if item.value is not None and shape_of(item.layout) == shape]
+    known = [layout for layout in placed if _form(layout) is not None]
+    return replace(output, layout=known[0]) if known else output
 
 
 def _guessed(shape: Sequence[int]) -> Layout:
