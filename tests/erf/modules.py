@@ -181,7 +181,23 @@ def into_zeros(x: Tensor) -> Tensor:
     return out
 
 
+class WritesItsKernels(nn.Module):
+    """Kernels written out in the forward pass, in the three ways in which torch makes tensors of numbers."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        row = [0.25, -0.5, 1.0]
+        made = [
+            torch.tensor([row], dtype=x.dtype, device=x.device),
+            torch.as_tensor([row], dtype=x.dtype, device=x.device),
+            x.new_tensor([row]),
+        ]
+        for kernel in made:
+            x = F.conv2d(x, kernel.expand(C, 1, 1, 3), padding=(0, 1), groups=C)
+        return x
+
+
 LOCAL: dict[str, Callable[[], nn.Module]] = {
+    "kernels written out": WritesItsKernels,
     "dense": lambda: nn.Conv2d(C, C, 5, padding=2),
     "no padding": lambda: nn.Sequential(nn.Conv2d(C, C, 5), nn.Conv2d(C, C, 3)),
     "even kernel": lambda: nn.Sequential(nn.Conv2d(C, C, 4, padding=2), nn.Conv2d(C, C, 2)),

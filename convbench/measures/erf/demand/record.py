@@ -18,7 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from convbench.errors import EmptyMapError
 from convbench.measures.erf.demand import channelwise, rearrange, reorder, resample, sliding
-from convbench.measures.erf.demand.circular import circular_as_indexing
+from convbench.measures.erf.demand.calls import followed
 from convbench.measures.erf.demand.graph import Call, Graph, Operand, Step, Value, facts, leaves, mapped
 from convbench.measures.erf.demand.layout import (
     HEIGHT,
@@ -246,7 +246,7 @@ def record(
     is no feature map, and whatever the module raises on its input.
     """
     recorder = _Recorder(device)
-    with torch.enable_grad(), recorder, circular_as_indexing():
+    with torch.enable_grad(), recorder, followed(device):
         # A module may begin with an in-place operation, which a leaf refuses.
         x = recorder.source(input_shape, dtype).clone()
         if layer is not None:
@@ -285,7 +285,7 @@ def record_layers(
         if is_map and output.requires_grad and recorder.operand(output).value is not None:
             found.append(recorder.finish(name, output, form))
 
-    with torch.enable_grad(), recorder, circular_as_indexing():
+    with torch.enable_grad(), recorder, followed(device):
         x = recorder.source(input_shape, dtype).clone()
         with watching_maps(module, add):
             output = module(x)
