@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from convblocks import checks
 from convblocks.drop import DropPath
+from convblocks.norm import Norm, norm_builder
 
 
 def conv_bn_relu(
@@ -86,13 +87,15 @@ class ConvNeXtBlock(nn.Module):
 class Bottleneck(nn.Module):
     """ResNet's 1×1, 3×3 (with the stride), 1×1, and a shortcut: (N, in, H, W) → (N, planes·4, Ho, Wo).
 
-    Each conv has batch norm; ReLU after the first two and after the sum. A change of shape gives the shortcut a strided
-    1×1 conv with batch norm. Source: He et al. 2016, section 4.1, with the stride on the 3×3 conv.
+    Each conv has a norm, batch norm by default; ReLU after the first two and after the sum. A change of shape gives the
+    shortcut a strided 1×1 conv with a norm. Source: He et al. 2016, section 4.1, with the stride on the 3×3 conv.
     """
 
     expansion = 4
 
-    def __init__(self, in_channels: int, planes: int, stride: int = 1, dilation: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, planes: int, stride: int = 1, dilation: int = 1, norm_layer: Norm = "batch"
+    ) -> None:
         super().__init__()
         for name, value in (
             ("in_channels", in_channels),
@@ -102,15 +105,16 @@ class Bottleneck(nn.Module):
         ):
             checks.positive("Bottleneck", name, value)
         out_channels = planes * self.expansion
+        norm = norm_builder("Bottleneck", norm_layer)
         self.conv1 = nn.Conv2d(in_channels, planes, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(planes)
+        self.bn1 = norm(planes)
         self.conv2 = nn.Conv2d(planes, planes, 3, stride, dilation, dilation, bias=False)
-        self.bn2 = nn.BatchNorm2d(planes)
+        self.bn2 = norm(planes)
         self.conv3 = nn.Conv2d(planes, out_channels, 1, bias=False)
-        self.bn3 = nn.BatchNorm2d(out_channels)
+        self.bn3 = norm(out_channels)
         self.relu = nn.ReLU(inplace=True)
         self.downsample = (
-            nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels))
+            nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), norm(out_channels))
             if stride != 1 or in_channels != out_channels
             else None
         )

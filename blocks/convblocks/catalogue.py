@@ -196,6 +196,12 @@ _BLOCKS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "multi-scale": [
         ("PyConv", "factories:pyconv", "pyconv", "pyramid of kernel sizes, each with its own groups, concatenated"),
+        ("PyConv2d", "factories:pyconv2d", "pyconv", "pyramid of levels with widths, kernels and groups of their own"),
+        ("PyConv2", "factories:pyconv2", "pyconv", "pyramid of two levels, kernels 3 and 5"),
+        ("PyConv3", "factories:pyconv3", "pyconv", "pyramid of three levels, kernels 3, 5 and 7"),
+        ("PyConv4", "factories:pyconv4", "pyconv", "pyramid of four levels, kernels 3, 5, 7 and 9"),
+        ("PyConvBasicBlock1", "factories:pyconv_basic_block1", "pyconv", "ResNet basic block of two PyConvs"),
+        ("PyConvBasicBlock2", "factories:pyconv_basic_block2", "pyconv", "ResNet basic block of a PyConv and a 1×1"),
         ("PyConvBottleneck", "factories:pyconv_bottleneck", "pyconv", "ResNet bottleneck around a PyConv"),
         ("PyConvBNReLU", "factories:pyconv_bn_relu", "pyconv", "PyConv with batch norm and ReLU on every level"),
         ("PKI", "large_kernel:PKI", "pkinet", "depthwise kernels 3 to 11 summed, scaled by context anchor attention"),

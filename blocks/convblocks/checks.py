@@ -20,6 +20,19 @@ def non_negative(owner: str, name: str, value: int) -> int:
     return int(value)
 
 
+Pair = int | Sequence[int]
+"""One number for both axes, or one for rows and one for columns."""
+
+
+def pair(owner: str, name: str, value: Pair, least: int = 1) -> tuple[int, int]:
+    """``value`` as (rows, columns), each an int of at least ``least`` (0 or 1); ValueError otherwise."""
+    both = value if isinstance(value, Sequence) else (value, value)
+    if isinstance(both, str | bytes) or len(both) != 2:
+        raise ValueError(f"{owner}: {name} must be a whole number or two of them (rows, columns), got {value!r}")
+    check = positive if least else non_negative
+    return check(owner, name, both[0]), check(owner, name, both[1])
+
+
 def odd(owner: str, name: str, value: int) -> int:
     """``value`` as an odd int >= 1, so that padding (value − 1)/2 keeps the size; ValueError otherwise."""
     positive(owner, name, value)

@@ -6,23 +6,42 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import nn
 
 from convblocks import checks
 from convblocks.baselines import Bottleneck, ConvBNReLU, DepthwiseSeparable
+from convblocks.checks import Pair
 from convblocks.drconv import DRConv, DRConvExperts
-from convblocks.pyconv import GROUPS, KERNEL_SIZES, PyConvBNReLU, level_widths, pyramid
-from convblocks.pyconv_blocks import PyConvBottleneck
+from convblocks.pyconv import (
+    GROUPS,
+    KERNEL_SIZES,
+    PyConv2,
+    PyConv2d,
+    PyConv3,
+    PyConv4,
+    PyConvBNReLU,
+    level_widths,
+    pyramid,
+)
+from convblocks.pyconv_blocks import PyConvBasicBlock1, PyConvBasicBlock2, PyConvBottleneck
 from convblocks.refconv import RefConv, RefConvBlock, fuse
 
 
 def drconv(
-    dim: int, out_channels: int | None = None, kernel_size: int = 3, regions: int = 8, stride: int = 1
+    dim: int,
+    out_channels: int | None = None,
+    kernel_size: int = 3,
+    regions: int = 8,
+    stride: Pair = 1,
+    padding: Pair | None = None,
+    dilation: Pair = 1,
+    bias: bool = False,
 ) -> DRConv:
-    """DRConv of an odd kernel, padded to keep the size but for the stride."""
-    checks.odd("DRConv", "kernel_size", kernel_size)
-    return DRConv(dim, _or_same(out_channels, dim), kernel_size, regions, stride, kernel_size // 2)
+    """DRConv, padded to keep the size but for the stride, for which the kernel must be odd, or as ``padding`` says."""
+    around = _padding("DRConv", kernel_size, dilation, padding)
+    return DRConv(dim, _or_same(out_channels, dim), kernel_size, regions, stride, around, dilation, bias)
 
 
 def drconv_experts(
@@ -31,29 +50,34 @@ def drconv_experts(
     kernel_size: int = 3,
     regions: int = 8,
     experts: int = 8,
-    stride: int = 1,
+    stride: Pair = 1,
     bias: bool = False,
+    padding: Pair | None = None,
+    dilation: Pair = 1,
 ) -> DRConvExperts:
-    """DRConvExperts of an odd kernel, padded to keep the size but for the stride."""
-    checks.odd("DRConvExperts", "kernel_size", kernel_size)
+    """DRConvExperts, padded as ``drconv`` is."""
+    around = _padding("DRConvExperts", kernel_size, dilation, padding)
     out = _or_same(out_channels, dim)
-    return DRConvExperts(dim, out, kernel_size, regions, experts, stride, kernel_size // 2, bias)
+    return DRConvExperts(dim, out, kernel_size, regions, experts, stride, around, bias, dilation)
 
 
 def refconv(
     dim: int,
     out_channels: int | None = None,
     kernel_size: int = 3,
-    stride: int = 1,
+    stride: Pair = 1,
     groups: int = 1,
     map_k: int = 3,
     zero_init: bool = False,
     fused: bool = False,
+    padding: str | Pair | None = None,
+    dilation: Pair = 1,
+    bias: bool = False,
 ) -> nn.Module:
-    """RefConv over a Kaiming basis; ``fused`` gives the plain conv that it amounts to, as it is deployed."""
-    checks.odd("RefConv", "kernel_size", kernel_size)
+    """RefConv over a Kaiming basis, padded as ``drconv`` is; ``fused`` gives the plain conv that it amounts to."""
+    around = padding if isinstance(padding, str) else _padding("RefConv", kernel_size, dilation, padding)
     out = _or_same(out_channels, dim)
-    conv = RefConv(dim, out, kernel_size, stride, groups=groups, map_k=map_k, zero_init=zero_init)
+    conv = RefConv(dim, out, kernel_size, stride, around, groups, map_k, dilation, bias, zero_init)
     return fuse(conv) if fused else conv
 
 
@@ -73,33 +97,95 @@ def refconv_block(
 
 def pyconv(
     dim: int,
-    out_channels: int | None = None,
+    out_channels: int | Sequence[int] | None = None,
     kernels: list[int] | None = None,
     groups: list[int] | None = None,
-    stride: int = 1,
-    dilation: int = 1,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
 ) -> nn.Module:
     """A pyramid of 1 to 4 ``kernels``, default 3, 5, 7, 9, sharing the output as PyConv2, 3 and 4 do.
 
+    ``out_channels`` may be a list with the width of each level, such as [16, 16, 8, 24].
     ``groups``, one for each kernel, defaults to the paper's 1, 4, 8, 16, each lowered to what divides the channels.
     """
-    out = _or_same(out_channels, dim)
+    out = dim if out_channels is None else out_channels
     sizes = _kernels(kernels)
     widths = level_widths("PyConv", out, len(sizes))
-    return pyramid(dim, out, sizes, _groups(groups, dim, widths), stride, dilation)
+    return pyramid(dim, widths, sizes, _groups(groups, dim, widths), stride, dilation, bias)
+
+
+def pyconv2d(
+    dim: int,
+    out_channels: int | Sequence[int] | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
+) -> PyConv2d:
+    """A pyramid as in ``pyconv``, with PyConv2d's keys; of any number of levels where ``out_channels`` lists them."""
+    sizes = _kernels(kernels)
+    out = dim if out_channels is None else out_channels
+    widths = level_widths("PyConv2d", out, len(sizes)) if isinstance(out, int) else list(out)
+    return PyConv2d(dim, widths, sizes, _groups(groups, dim, widths), stride, dilation, bias)
+
+
+def pyconv2(
+    dim: int,
+    out_channels: int | Sequence[int] | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
+) -> PyConv2:
+    """Two levels, default kernels 3 and 5; options as in ``pyconv``."""
+    sizes, widths, counts = _shared("PyConv2", 2, dim, out_channels, kernels, groups)
+    return PyConv2(dim, widths, sizes, counts, stride, dilation, bias)
+
+
+def pyconv3(
+    dim: int,
+    out_channels: int | Sequence[int] | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
+) -> PyConv3:
+    """Three levels, default kernels 3, 5 and 7; options as in ``pyconv``."""
+    sizes, widths, counts = _shared("PyConv3", 3, dim, out_channels, kernels, groups)
+    return PyConv3(dim, widths, sizes, counts, stride, dilation, bias)
+
+
+def pyconv4(
+    dim: int,
+    out_channels: int | Sequence[int] | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
+) -> PyConv4:
+    """Four levels, default kernels 3, 5, 7 and 9; options as in ``pyconv``."""
+    sizes, widths, counts = _shared("PyConv4", 4, dim, out_channels, kernels, groups)
+    return PyConv4(dim, widths, sizes, counts, stride, dilation, bias)
 
 
 def pyconv_bn_relu(
     dim: int,
-    out_channels: int | None = None,
+    out_channels: int | Sequence[int] | None = None,
     kernels: list[int] | None = None,
     groups: list[int] | None = None,
-    stride: int = 1,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = True,
 ) -> PyConvBNReLU:
     """A pyramid as in ``pyconv`` with conv, batch norm and ReLU on every level."""
     sizes = _kernels(kernels)
-    widths = level_widths("PyConvBNReLU", _or_same(out_channels, dim), len(sizes))
-    return PyConvBNReLU(dim, widths, sizes, _groups(groups, dim, widths), stride)
+    widths = level_widths("PyConvBNReLU", dim if out_channels is None else out_channels, len(sizes))
+    return PyConvBNReLU(dim, widths, sizes, _groups(groups, dim, widths), stride, dilation, bias)
 
 
 def pyconv_bottleneck(
@@ -107,17 +193,48 @@ def pyconv_bottleneck(
     planes: int | None = None,
     kernels: list[int] | None = None,
     groups: list[int] | None = None,
-    stride: int = 1,
+    stride: Pair = 1,
     expansion: int = 4,
+    dilation: Pair = 1,
+    norm_layer: str = "batch",
 ) -> PyConvBottleneck:
     """PyConv bottleneck of dim → planes → planes·expansion; ``planes`` defaults to dim/expansion: the width stays.
 
-    ``kernels`` and ``groups`` as in ``pyconv``.
+    ``kernels`` and ``groups`` as in ``pyconv``; ``norm_layer`` is batch, group, instance or layer.
     """
     inner = _planes("PyConvBottleneck", dim, planes, expansion)
     sizes = _kernels(kernels)
     widths = level_widths("PyConvBottleneck", inner, len(sizes))
-    return PyConvBottleneck(dim, inner, stride, sizes, _groups(groups, inner, widths), expansion)
+    counts = _groups(groups, inner, widths)
+    return PyConvBottleneck(dim, inner, stride, sizes, counts, expansion, dilation, norm_layer=norm_layer)
+
+
+def pyconv_basic_block1(
+    dim: int,
+    planes: int | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    norm_layer: str = "batch",
+) -> PyConvBasicBlock1:
+    """Two PyConvs and a shortcut, of dim → planes; options as in ``pyconv_bottleneck``, ``planes`` defaults to dim."""
+    width, sizes, counts = _basic("PyConvBasicBlock1", dim, planes, kernels, groups)
+    return PyConvBasicBlock1(dim, width, stride, sizes, counts, dilation=dilation, norm_layer=norm_layer)
+
+
+def pyconv_basic_block2(
+    dim: int,
+    planes: int | None = None,
+    kernels: list[int] | None = None,
+    groups: list[int] | None = None,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    norm_layer: str = "batch",
+) -> PyConvBasicBlock2:
+    """A PyConv, a 1×1 conv and a shortcut, of dim → planes; options as in ``pyconv_basic_block1``."""
+    width, sizes, counts = _basic("PyConvBasicBlock2", dim, planes, kernels, groups)
+    return PyConvBasicBlock2(dim, width, stride, sizes, counts, dilation=dilation, norm_layer=norm_layer)
 
 
 def conv3x3(dim: int, out_channels: int | None = None, stride: int = 1, groups: int = 1) -> ConvBNReLU:
@@ -139,6 +256,39 @@ def bottleneck(dim: int, planes: int | None = None, stride: int = 1) -> Bottlene
 
 def _or_same(out_channels: int | None, dim: int) -> int:
     return dim if out_channels is None else out_channels
+
+
+def _padding(owner: str, kernel_size: int, dilation: Pair, padding: Pair | None) -> Pair:
+    """``padding``, or what keeps the size at stride 1: dilation·(k − 1)/2 along each axis."""
+    if padding is not None:
+        return padding
+    checks.odd(owner, "kernel_size", kernel_size)
+    rows, columns = checks.pair(owner, "dilation", dilation)
+    return rows * (kernel_size // 2), columns * (kernel_size // 2)
+
+
+def _shared(
+    owner: str,
+    levels: int,
+    dim: int,
+    out_channels: int | Sequence[int] | None,
+    kernels: list[int] | None,
+    groups: list[int] | None,
+) -> tuple[list[int], list[int], list[int]]:
+    """Kernels, widths and groups of a pyramid of so many levels."""
+    sizes = list(KERNEL_SIZES[:levels]) if kernels is None else checks.int_list(owner, "kernels", kernels)
+    widths = level_widths(owner, dim if out_channels is None else out_channels, levels)
+    return sizes, widths, _groups(groups, dim, widths)
+
+
+def _basic(
+    owner: str, dim: int, planes: int | None, kernels: list[int] | None, groups: list[int] | None
+) -> tuple[int, list[int], list[int]]:
+    """Width, kernels and groups of a basic block: its first pyramid takes dim channels, its second ``planes``."""
+    width = _or_same(planes, dim)
+    sizes = _kernels(kernels)
+    widths = level_widths(owner, width, len(sizes))
+    return width, sizes, _groups(groups, math.gcd(checks.positive(owner, "dim", dim), width), widths)
 
 
 def _planes(owner: str, dim: int, planes: int | None, expansion: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -10,6 +13,10 @@ from convblocks.execution import is_recorded, needs_grad, on_cpu
 
 # Up to this many channels the CPU's fused kernel, which vectorises over them, is slower than whole-map operators.
 _FEW_CHANNELS = 48
+
+
+Norm = str | Callable[[int], nn.Module]
+"""A norm by its name, or what builds one from a number of channels."""
 
 
 class LayerNorm2d(nn.Module):
@@ -51,3 +58,29 @@ class LayerNorm2d(nn.Module):
 
     def extra_repr(self) -> str:
         return f"{self.weight.numel()}, eps={self.eps}"
+
+
+def _group_norm(channels: int) -> nn.Module:
+    """GroupNorm of 32 groups, or of as many as divide both 32 and the channels."""
+    return nn.GroupNorm(math.gcd(32, channels), channels)
+
+
+def _instance_norm(channels: int) -> nn.Module:
+    return nn.InstanceNorm2d(channels, affine=True)
+
+
+_NORMS: dict[str, Callable[[int], nn.Module]] = {
+    "batch": nn.BatchNorm2d,
+    "group": _group_norm,
+    "instance": _instance_norm,
+    "layer": LayerNorm2d,
+}
+
+
+def norm_builder(owner: str, norm: Norm) -> Callable[[int], nn.Module]:
+    """What builds the named norm for a number of channels; a callable is that itself. ValueError for other names."""
+    if callable(norm):
+        return norm
+    if norm not in _NORMS:
+        raise ValueError(f"{owner}: norm must be one of {', '.join(_NORMS)}, or what builds one, got {norm!r}")
+    return _NORMS[norm]

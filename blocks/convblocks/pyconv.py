@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from convblocks import checks
+from convblocks.checks import Pair
 from convblocks.execution import on_cpu
 
 KERNEL_SIZES = (3, 5, 7, 9)
@@ -25,14 +26,14 @@ def _level(
     out_channels: int,
     kernel_size: int,
     groups: int,
-    stride: int,
-    dilation: int,
+    stride: tuple[int, int],
+    dilation: tuple[int, int],
     bias: bool,
 ) -> nn.Conv2d:
     """One level: a grouped conv whose output size does not depend on its kernel."""
     checks.odd(owner, "each of kernel_sizes", kernel_size)
     checks.groups(f"{owner}, level k={kernel_size}", in_channels, out_channels, groups)
-    padding = dilation * (kernel_size - 1) // 2
+    padding = (dilation[0] * (kernel_size - 1) // 2, dilation[1] * (kernel_size - 1) // 2)
     return nn.Conv2d(in_channels, out_channels, kernel_size, stride, padding, dilation, groups, bias)
 
 
@@ -42,14 +43,14 @@ def _levels(
     out_channels: Sequence[int],
     kernel_sizes: Sequence[int],
     groups: Sequence[int],
-    stride: int,
-    dilation: int,
+    stride: Pair,
+    dilation: Pair,
     bias: bool,
 ) -> list[nn.Conv2d]:
     """The levels of a pyramid; ValueError unless the three lists have one entry a level."""
     checks.positive(owner, "in_channels", in_channels)
-    checks.positive(owner, "stride", stride)
-    checks.positive(owner, "dilation", dilation)
+    strides = checks.pair(owner, "stride", stride)
+    dilations = checks.pair(owner, "dilation", dilation)
     widths = checks.int_list(owner, "out_channels", out_channels)
     sizes = checks.int_list(owner, "kernel_sizes", kernel_sizes)
     counts = checks.int_list(owner, "groups", groups)
@@ -58,18 +59,20 @@ def _levels(
             f"{owner}: out_channels, kernel_sizes and groups need one entry a level, got {widths}, {sizes} and {counts}"
         )
     return [
-        _level(owner, in_channels, width, size, count, stride, dilation, bias)
+        _level(owner, in_channels, width, size, count, strides, dilations, bias)
         for width, size, count in zip(widths, sizes, counts, strict=True)
     ]
 
 
-def level_widths(owner: str, out_channels: int, levels: int) -> list[int]:
-    """How a pyramid of 1 to 4 levels shares its output channels: ¼ each; ¼, ¼, ½; ½ each; all.
+def level_widths(owner: str, out_channels: int | Sequence[int], levels: int) -> list[int]:
+    """How a pyramid of 1 to 4 levels shares its output channels: ¼ each; ¼, ¼, ½; ½ each; all. Or as a list says.
 
     Raises ValueError for more levels and for a width that does not divide (never a silently smaller output).
     """
     if levels not in _QUARTERS:
         raise ValueError(f"{owner}: a pyramid has 1 to 4 levels, got {levels} kernel sizes")
+    if isinstance(out_channels, Sequence):
+        return checks.int_list(owner, "out_channels", out_channels)
     parts = 4 // min(_QUARTERS[levels])
     checks.multiple(owner, "out_channels", out_channels, parts, f"shares its output among {levels} levels")
     return [out_channels * quarters // 4 for quarters in _QUARTERS[levels]]
@@ -99,8 +102,8 @@ class PyConv2d(_Pyramid):
     """Levels of different kernel sizes and groups on the same input, concatenated: (N, in, H, W) → (N, Σ out, Ho, Wo).
 
     ``out_channels``, ``kernel_sizes`` (odd) and ``groups`` have one entry a level; a level is padded by
-    dilation·(k − 1)/2, so that all have one size. Raises ValueError for lists of different lengths, even kernels and
-    groups that do not divide the channels.
+    dilation·(k − 1)/2, so that all have one size. ``stride`` and ``dilation`` may be pairs (rows, columns).
+    Raises ValueError for lists of different lengths, even kernels and groups that do not divide the channels.
     """
 
     def __init__(
@@ -109,8 +112,8 @@ class PyConv2d(_Pyramid):
         out_channels: Sequence[int],
         kernel_sizes: Sequence[int],
         groups: Sequence[int],
-        stride: int = 1,
-        dilation: int = 1,
+        stride: Pair = 1,
+        dilation: Pair = 1,
         bias: bool = False,
     ) -> None:
         super().__init__()
@@ -123,9 +126,9 @@ class PyConv2d(_Pyramid):
 
 
 class PyConvBNReLU(_Pyramid):
-    """A pyramid whose every level is conv (with bias), batch norm and ReLU: (N, in, H, W) → (N, Σ out, Ho, Wo).
+    """A pyramid whose every level is conv, batch norm and ReLU: (N, in, H, W) → (N, Σ out, Ho, Wo).
 
-    Arguments and errors as in ``PyConv2d``.
+    The published form has a ``bias`` before the batch norm. Arguments and errors as in ``PyConv2d``.
     """
 
     def __init__(
@@ -134,11 +137,12 @@ class PyConvBNReLU(_Pyramid):
         out_channels: Sequence[int],
         kernel_sizes: Sequence[int],
         groups: Sequence[int],
-        stride: int = 1,
-        dilation: int = 1,
+        stride: Pair = 1,
+        dilation: Pair = 1,
+        bias: bool = True,
     ) -> None:
         super().__init__()
-        levels = _levels("PyConvBNReLU", in_channels, out_channels, kernel_sizes, groups, stride, dilation, bias=True)
+        levels = _levels("PyConvBNReLU", in_channels, out_channels, kernel_sizes, groups, stride, dilation, bias)
         self.pyconv_list = nn.ModuleList(
             nn.Sequential(level, nn.BatchNorm2d(level.out_channels), nn.ReLU(inplace=True)) for level in levels
         )
@@ -149,25 +153,28 @@ class PyConvBNReLU(_Pyramid):
 
 
 class _SharedPyConv(_Pyramid):
-    """A pyramid of ``levels`` levels that share ``out_channels``; keys ``conv2_1``, ``conv2_2``, …"""
+    """A pyramid of ``levels`` levels that share ``out_channels``, or have one entry each; keys ``conv2_1``, …"""
 
     levels: int
 
     def __init__(
         self,
         in_channels: int,
-        out_channels: int,
+        out_channels: int | Sequence[int],
         kernel_sizes: Sequence[int] | None = None,
         groups: Sequence[int] | None = None,
-        stride: int = 1,
-        dilation: int = 1,
+        stride: Pair = 1,
+        dilation: Pair = 1,
+        bias: bool = False,
     ) -> None:
         super().__init__()
         owner = type(self).__name__
         widths = level_widths(owner, out_channels, self.levels)
         sizes = KERNEL_SIZES[: self.levels] if kernel_sizes is None else kernel_sizes
         counts = GROUPS[: self.levels] if groups is None else groups
-        levels = _levels(owner, in_channels, widths, sizes, counts, stride, dilation, bias=False)
+        levels = _levels(owner, in_channels, widths, sizes, counts, stride, dilation, bias)
+        if len(levels) != self.levels:
+            raise ValueError(f"{owner} has {self.levels} levels, got {len(levels)} kernel sizes")
         for number, level in enumerate(levels, start=1):
             self.add_module(f"conv2_{number}", level)
         self._set_up(levels)
@@ -193,16 +200,16 @@ class PyConv2(_SharedPyConv):
 
 def pyramid(
     in_channels: int,
-    out_channels: int,
+    out_channels: int | Sequence[int],
     kernel_sizes: Sequence[int],
     groups: Sequence[int],
-    stride: int = 1,
-    dilation: int = 1,
+    stride: Pair = 1,
+    dilation: Pair = 1,
+    bias: bool = False,
 ) -> nn.Module:
     """The pyramid of 1 to 4 levels for these kernels; a single level is a plain conv with key ``weight``."""
-    level_widths("PyConv", out_channels, len(kernel_sizes))
+    widths = level_widths("PyConv", out_channels, len(kernel_sizes))
     if len(kernel_sizes) == 1:
-        widths = [out_channels]
-        return _levels("PyConv", in_channels, widths, kernel_sizes, groups, stride, dilation, bias=False)[0]
+        return _levels("PyConv", in_channels, widths, kernel_sizes, groups, stride, dilation, bias)[0]
     kinds: dict[int, type[_SharedPyConv]] = {2: PyConv2, 3: PyConv3, 4: PyConv4}
-    return kinds[len(kernel_sizes)](in_channels, out_channels, kernel_sizes, groups, stride, dilation)
+    return kinds[len(kernel_sizes)](in_channels, widths, kernel_sizes, groups, stride, dilation, bias)

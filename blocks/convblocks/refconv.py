@@ -11,10 +11,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from convblocks import checks
+from convblocks.checks import Pair
 from convblocks.reparameterised import Reparameterised
 
-Padding = str | int | tuple[int, int]
-Pair = int | tuple[int, int]
+Padding = str | Pair
 
 
 class RefConv(nn.Module):
@@ -28,8 +28,9 @@ class RefConv(nn.Module):
     a trained one. ``zero_init`` starts ``convmap`` at zero, so that W is the basis. The default init of the authors,
     which leaves W elsewhere, is a conv's.
 
-    ``bias`` adds a trainable bias. Raises ValueError for groups that do not divide both widths, an even ``map_k`` and
-    one above the kernel size.
+    ``bias`` adds a trainable bias. An even ``map_k``, which the paper has not, is padded by one less before than after,
+    so that the map keeps the kernel's size. ``padding`` may be "same" or "valid" as a conv's. Raises ValueError for
+    groups that do not divide both widths and for a ``map_k`` above the kernel size.
     """
 
     weight: Tensor
@@ -53,22 +54,28 @@ class RefConv(nn.Module):
             ("in_channels", in_channels),
             ("out_channels", out_channels),
             ("kernel_size", kernel_size),
-            *(("stride", value) for value in _both(stride)),
-            *(("dilation", value) for value in _both(dilation)),
+            ("map_k", map_k),
         ):
             checks.positive("RefConv", name, value)
         checks.groups("RefConv", in_channels, out_channels, groups)
-        checks.odd("RefConv", "map_k", map_k)
         if map_k > kernel_size:
             raise ValueError(f"RefConv: map_k must not exceed the kernel size {kernel_size}, got {map_k}")
         self.in_channels, self.out_channels, self.kernel_size = in_channels, out_channels, kernel_size
-        self.stride, self.dilation, self.groups = stride, dilation, groups
-        self.padding: Padding = kernel_size // 2 if padding is None else padding
+        self.stride, self.dilation = (
+            checks.pair("RefConv", name, value) for name, value in (("stride", stride), ("dilation", dilation))
+        )
+        self.groups = groups
+        self.padding = _padding(kernel_size // 2 if padding is None else padding, self.stride)
         basis = torch.empty(out_channels, in_channels // groups, kernel_size, kernel_size)
         self.register_buffer("weight", nn.init.kaiming_uniform_(basis, a=5**0.5))
         channels = out_channels * in_channels // groups
         self.convmap = nn.Conv2d(
-            channels, channels, map_k, padding=map_k // 2, groups=in_channels * out_channels // groups**2, bias=False
+            channels,
+            channels,
+            map_k,
+            padding=map_k // 2 if map_k % 2 else 0,  # an even map is padded in `kernel`
+            groups=in_channels * out_channels // groups**2,
+            bias=False,
         )
         self.register_parameter("bias", nn.Parameter(torch.zeros(out_channels)) if bias else None)
         if zero_init:
@@ -105,6 +112,9 @@ class RefConv(nn.Module):
     def kernel(self) -> Tensor:
         """W: (out, in/groups, k, k), the kernel that the image meets."""
         as_image = self.weight.reshape(1, -1, self.kernel_size, self.kernel_size)
+        map_k = self.convmap.kernel_size[0]
+        if map_k % 2 == 0:
+            as_image = F.pad(as_image, (map_k // 2 - 1, map_k // 2, map_k // 2 - 1, map_k // 2))
         change: Tensor = self.convmap(as_image)
         return self.weight + change.view_as(self.weight)
 
@@ -139,8 +149,14 @@ class RefConv(nn.Module):
         )
 
 
-def _both(value: Pair) -> tuple[int, int]:
-    return value if isinstance(value, tuple) else (value, value)
+def _padding(value: Padding, stride: tuple[int, int]) -> str | tuple[int, int]:
+    if not isinstance(value, str):
+        return checks.pair("RefConv", "padding", value, least=0)
+    if value not in ("same", "valid"):
+        raise ValueError(f"RefConv: padding must be a whole number, two of them, same or valid, got {value!r}")
+    if value == "same" and stride != (1, 1):
+        raise ValueError(f"RefConv: padding same needs a stride of 1, got {stride}")
+    return value
 
 
 def _pair(values: tuple[int, ...]) -> tuple[int, int]:

@@ -42,7 +42,7 @@ BAD: list[tuple[Callable[[], object], str]] = [
         "both the 8 input and the 8 output channels, got 3 (nearest: 1, 2, 4)",
     ),
     (lambda: convblocks.RefConv(8, 8, 3, stride=(1, 0)), "stride must be a whole number of at least 1, got 0"),
-    (lambda: convblocks.RefConv(8, 8, 3, map_k=2), "map_k must be odd"),
+    (lambda: convblocks.RefConv(8, 8, 3, map_k=0), "map_k must be a whole number of at least 1"),
     (lambda: convblocks.RefConv(8, 8, 3, map_k=5), "map_k must not exceed the kernel size 3, got 5"),
     (
         lambda: convblocks.PyConv2d(8, [4, 4], [3, 5, 7], [1, 1]),

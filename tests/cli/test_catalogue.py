@@ -28,8 +28,13 @@ def test_list_as_json_holds_every_field(cli: Cli) -> None:
 
 
 def test_list_filters_by_pattern_and_kind(cli: Cli) -> None:
-    result = cli("list", "pyconv*", "--kind", "block", "--json")
-    assert {row["name"] for row in json.loads(result.out)} == {"PyConv", "PyConvBottleneck", "PyConvBNReLU"}
+    result = cli("list", "pyconvb*", "--kind", "block", "--json")
+    assert {row["name"] for row in json.loads(result.out)} == {
+        "PyConvBasicBlock1",
+        "PyConvBasicBlock2",
+        "PyConvBottleneck",
+        "PyConvBNReLU",
+    }
 
 
 def test_a_pattern_without_a_match_exits_2(cli: Cli) -> None:

@@ -114,7 +114,7 @@ def test_a_wrong_reference_is_shown_with_the_rule(text: str, message: str) -> No
 @pytest.mark.parametrize(
     ("typed", "offered"),
     [
-        ("pyconvb", ["PyConvBottleneck", "PyConvBNReLU"]),
+        ("pyconvb", ["PyConvBasicBlock1", "PyConvBasicBlock2", "PyConvBottleneck", "PyConvBNReLU"]),
         ("PyConv(kernels=[3,5],gr", ["PyConv(kernels=[3,5],groups="]),
         ("MRFA@dim=8,d", ["MRFA@dim=8,dim=", "MRFA@dim=8,dtype="]),
         ("MRFA(k=1)+refocus+f", ["MRFA(k=1)+refocus+fused"]),

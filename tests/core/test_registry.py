@@ -46,7 +46,7 @@ def test_an_unknown_name_suggests_the_nearest() -> None:
 
 
 def test_wildcards_select_by_name_and_kind() -> None:
-    assert [entry.name for entry in select(["pyconvb*"], "block")] == ["PyConvBottleneck", "PyConvBNReLU"]
+    assert [entry.name for entry in select(["pyconvb*e*"], "block")] == ["PyConvBottleneck", "PyConvBNReLU"]
     assert {entry.kind for entry in select(kind="block")} == {"block"}
 
 

@@ -10,12 +10,14 @@ from torch import Tensor, nn
 from convblocks import checks
 from convblocks.drconv import ExpertFilters, expert_conv, expert_conv_macs
 from convblocks.networks.staged import classifier
+from convblocks.region_conv import Geometry
 
 REGIONS = 8
 EXPERTS = 8
 DEPTHS = (4, 8, 4)
 STEM_WIDTH = 24
 HEAD_WIDTH = 1024
+_POINTWISE = Geometry((1, 1), (0, 0))
 
 
 class _ConvBN(nn.Module):
@@ -44,12 +46,12 @@ class RegionConvBNReLU(nn.Module):
 
     def forward(self, x: Tensor, guide: Tensor) -> Tensor:
         """x: (N, C, H, W); guide: (N, regions, H', W'), resized to x where it is larger."""
-        y: Tensor = self.act(self.bn(expert_conv(x, self.conv, guide, 1, 0)))
+        y: Tensor = self.act(self.bn(expert_conv(x, self.conv, guide, _POINTWISE)))
         return y
 
     def algorithmic_macs(self, x: Tensor, guide: Tensor) -> int:
         """MACs of one forward for inputs of these shapes if each pixel meets one filter."""
-        return expert_conv_macs(x, self.conv, 1, 0)
+        return expert_conv_macs(x, self.conv, _POINTWISE)
 
 
 class ShuffleBlock(nn.Module):

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from convblocks import checks
 from convblocks.networks.staged import classifier, init_kaiming
+from convblocks.norm import Norm, norm_builder
 from convblocks.pyconv_blocks import PyConvBasicBlock1, PyConvBasicBlock2, PyConvBottleneck, shortcut
 
 Four = tuple[int, int, int, int]
@@ -33,7 +34,13 @@ PYCONV_HG = Family(2, 2, ((32, 32, 32, 32), (32, 64, 64), (32, 64), (32,)))
 
 
 def bottleneck_stage(
-    family: Family, index: int, in_channels: int, depth: int, stride: int = 2, dilation: int = 1
+    family: Family,
+    index: int,
+    in_channels: int,
+    depth: int,
+    stride: int = 2,
+    dilation: int = 1,
+    norm_layer: Norm = "batch",
 ) -> nn.Sequential:
     """Stage ``index`` (0 to 3) of bottlenecks: the first takes the stride and a pooled shortcut."""
     planes = PLANES[index] * family.width
@@ -41,39 +48,58 @@ def bottleneck_stage(
 
     def block(channels: int, stride: int, downsample: nn.Module | None) -> PyConvBottleneck:
         kernels, groups = KERNEL_SIZES[index], family.groups[index]
-        return PyConvBottleneck(channels, planes, stride, kernels, groups, family.expansion, dilation, downsample)
+        return PyConvBottleneck(
+            channels, planes, stride, kernels, groups, family.expansion, dilation, downsample, norm_layer
+        )
 
-    first = block(in_channels, stride, shortcut(in_channels, out_channels, stride, pool=True))
+    first = block(in_channels, stride, shortcut(in_channels, out_channels, stride, pool=True, norm_layer=norm_layer))
     return nn.Sequential(first, *(block(out_channels, 1, None) for _ in range(depth - 1)))
 
 
-def _basic_stage(kind: type[PyConvBasicBlock1], index: int, in_channels: int, depth: int) -> nn.Sequential:
+def _basic_stage(
+    kind: type[PyConvBasicBlock1], index: int, in_channels: int, depth: int, norm_layer: Norm
+) -> nn.Sequential:
     planes, kernels, groups = PLANES[index], KERNEL_SIZES[index], PYCONV.groups[index]
-    first = kind(in_channels, planes, 2, kernels, groups)
-    return nn.Sequential(first, *(kind(planes, planes, 1, kernels, groups) for _ in range(depth - 1)))
+    first = kind(in_channels, planes, 2, kernels, groups, norm_layer=norm_layer)
+    return nn.Sequential(
+        first, *(kind(planes, planes, 1, kernels, groups, norm_layer=norm_layer) for _ in range(depth - 1))
+    )
 
 
 class PyConvResNet(nn.Module):
     """A 7×7 stem without max-pool, four halving stages, a classifier: (N, in_chans, H, W) → (N, num_classes).
 
-    ``stages`` take 64 channels and give ``width``. A ``features_only`` network gives the stages' maps.
+    ``stages`` take 64 channels and give ``width``. A ``features_only`` network gives the stages' maps. ``norm_layer``
+    is the stem's norm, ``dropout_prob0`` the rate of dropout before the classifier; ``zero_init_residual`` starts the
+    last norm of every residual branch at zero, so that each block but for its ReLU is its shortcut.
     """
 
     def __init__(
-        self, stages: Sequence[nn.Module], width: int, num_classes: int, in_chans: int, features_only: bool
+        self,
+        stages: Sequence[nn.Module],
+        width: int,
+        num_classes: int,
+        in_chans: int,
+        features_only: bool,
+        dropout_prob0: float = 0.0,
+        zero_init_residual: bool = False,
+        norm_layer: Norm = "batch",
     ) -> None:
         super().__init__()
         checks.non_negative("PyConvResNet", "num_classes", num_classes)
         checks.positive("PyConvResNet", "in_chans", in_chans)
         self.num_classes, self.in_chans, self.features_only = num_classes, in_chans, features_only
         self.conv1 = nn.Conv2d(in_chans, STEM_WIDTH, 7, stride=2, padding=3, bias=False)
-        self.bn1 = nn.BatchNorm2d(STEM_WIDTH)
+        self.bn1 = norm_builder("PyConvResNet", norm_layer)(STEM_WIDTH)
         self.relu = nn.ReLU(inplace=True)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         if not features_only:
             self.avgpool = nn.AdaptiveAvgPool2d(1)
+            self.dp = nn.Dropout(checks.probability("PyConvResNet", "dropout_prob0", dropout_prob0))
             self.fc = classifier(width, num_classes)
         self.apply(init_kaiming)
+        if zero_init_residual:
+            self.apply(_zero_last_norm)
 
     def forward_features(self, x: Tensor) -> list[Tensor]:
         """The four stages' maps of images x: (N, in_chans, H, W), at 1/4, 1/8, 1/16, 1/32."""
@@ -90,28 +116,65 @@ class PyConvResNet(nn.Module):
         maps = self.forward_features(x)
         if self.features_only:
             return maps
-        logits: Tensor = self.fc(self.avgpool(maps[-1]).flatten(1))
+        logits: Tensor = self.fc(self.dp(self.avgpool(maps[-1]).flatten(1)))
         return logits
 
 
+def _zero_last_norm(module: nn.Module) -> None:
+    """The weight of a residual branch's last norm to zero, where it has one; to be used with ``apply``."""
+    if not isinstance(module, PyConvBottleneck | PyConvBasicBlock1):
+        return
+    last = module.bn3 if isinstance(module, PyConvBottleneck) else module.bn2
+    weight = getattr(last, "weight", None)
+    if not isinstance(weight, Tensor):
+        raise ValueError(f"zero_init_residual needs norms with a weight, got {last}")
+    nn.init.zeros_(weight)
+
+
 class _BottleneckFactory(Protocol):
-    def __call__(self, num_classes: int = 1000, in_chans: int = 3, features_only: bool = False) -> PyConvResNet: ...
+    def __call__(
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        features_only: bool = False,
+        dropout_prob0: float = 0.0,
+        zero_init_residual: bool = False,
+        norm_layer: Norm = "batch",
+    ) -> PyConvResNet: ...
 
 
 class _BasicFactory(Protocol):
     def __call__(
-        self, num_classes: int = 1000, in_chans: int = 3, basic_block: int = 2, features_only: bool = False
+        self,
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        basic_block: int = 2,
+        features_only: bool = False,
+        dropout_prob0: float = 0.0,
+        zero_init_residual: bool = False,
+        norm_layer: Norm = "batch",
     ) -> PyConvResNet: ...
 
 
 def _bottleneck_variant(name: str, family: Family, layers: int) -> _BottleneckFactory:
     depths = BOTTLENECK_DEPTHS[layers]
 
-    def build(num_classes: int = 1000, in_chans: int = 3, features_only: bool = False) -> PyConvResNet:
+    def build(
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        features_only: bool = False,
+        dropout_prob0: float = 0.0,
+        zero_init_residual: bool = False,
+        norm_layer: Norm = "batch",
+    ) -> PyConvResNet:
         widths = [planes * family.width * family.expansion for planes in PLANES]
         before = (STEM_WIDTH, *widths)
-        stages = [bottleneck_stage(family, index, before[index], depth) for index, depth in enumerate(depths)]
-        return PyConvResNet(stages, widths[-1], num_classes, in_chans, features_only)
+        stages = [
+            bottleneck_stage(family, index, before[index], depth, norm_layer=norm_layer)
+            for index, depth in enumerate(depths)
+        ]
+        options = (dropout_prob0, zero_init_residual, norm_layer)
+        return PyConvResNet(stages, widths[-1], num_classes, in_chans, features_only, *options)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"{name}: bottlenecks {depths}."
@@ -122,14 +185,21 @@ def _basic_variant(name: str, depths: Four) -> _BasicFactory:
     kinds = {1: PyConvBasicBlock1, 2: PyConvBasicBlock2}
 
     def build(
-        num_classes: int = 1000, in_chans: int = 3, basic_block: int = 2, features_only: bool = False
+        num_classes: int = 1000,
+        in_chans: int = 3,
+        basic_block: int = 2,
+        features_only: bool = False,
+        dropout_prob0: float = 0.0,
+        zero_init_residual: bool = False,
+        norm_layer: Norm = "batch",
     ) -> PyConvResNet:
         if basic_block not in kinds:
             raise ValueError(f"{name}: basic_block must be 1 (two PyConvs) or 2 (PyConv and 1×1), got {basic_block!r}")
         before = (STEM_WIDTH, *PLANES)
         kind = kinds[basic_block]
-        stages = [_basic_stage(kind, index, before[index], depth) for index, depth in enumerate(depths)]
-        return PyConvResNet(stages, PLANES[-1], num_classes, in_chans, features_only)
+        stages = [_basic_stage(kind, index, before[index], depth, norm_layer) for index, depth in enumerate(depths)]
+        options = (dropout_prob0, zero_init_residual, norm_layer)
+        return PyConvResNet(stages, PLANES[-1], num_classes, in_chans, features_only, *options)
 
     build.__name__ = build.__qualname__ = name
     build.__doc__ = f"{name}: basic blocks {depths}; basic_block 2 is the published form."

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from typing import Literal, Protocol
 
 import torch
@@ -12,9 +14,13 @@ from convblocks import checks
 from convblocks.baselines import Bottleneck
 from convblocks.networks.pyconvresnet import BOTTLENECK_DEPTHS, PYCONV, PYCONV_HG, STEM_WIDTH, bottleneck_stage
 from convblocks.networks.staged import init_kaiming
+from convblocks.norm import Norm, norm_builder
 from convblocks.pyconv import PyConv4
 
 Backbone = Literal["resnet", "pyconvresnet", "pyconvhgresnet"]
+Builder = Callable[[int], nn.Module]
+Loss = Callable[[Tensor, Tensor], Tensor]
+Criterion = str | Loss
 WIDTHS = (256, 512, 1024, 2048)
 HEAD_WIDTH = 512
 MERGED_WIDTH = 256
@@ -23,28 +29,30 @@ POOLED_SIZE = 9
 _REACH = {8: ((1, 1), (2, 4)), 16: ((2, 1), (1, 2))}
 
 
-def _conv_bn_relu(in_channels: int, out_channels: int, kernel_size: int) -> tuple[nn.Module, nn.Module, nn.Module]:
+def _conv_norm_relu(
+    in_channels: int, out_channels: int, kernel_size: int, norm: Builder
+) -> tuple[nn.Module, nn.Module, nn.Module]:
     conv = nn.Conv2d(in_channels, out_channels, kernel_size, padding=kernel_size // 2, bias=False)
-    return conv, nn.BatchNorm2d(out_channels), nn.ReLU(inplace=True)
+    return conv, norm(out_channels), nn.ReLU(inplace=True)
 
 
-def _context() -> list[nn.Module]:
-    """1×1, PyConv4 and 1×1, each with batch norm and ReLU: 2048 → 512 channels."""
+def _context(norm: Builder) -> list[nn.Module]:
+    """1×1, PyConv4 and 1×1, each with a norm and ReLU: 2048 → 512 channels."""
     return [
-        *_conv_bn_relu(WIDTHS[-1], HEAD_WIDTH, 1),
+        *_conv_norm_relu(WIDTHS[-1], HEAD_WIDTH, 1, norm),
         PyConv4(HEAD_WIDTH, HEAD_WIDTH),
-        nn.BatchNorm2d(HEAD_WIDTH),
+        norm(HEAD_WIDTH),
         nn.ReLU(inplace=True),
-        *_conv_bn_relu(HEAD_WIDTH, HEAD_WIDTH, 1),
+        *_conv_norm_relu(HEAD_WIDTH, HEAD_WIDTH, 1, norm),
     ]
 
 
 class LocalContext(nn.Module):
     """The pyramid on the map as it is: (N, 2048, h, w) → (N, 512, h, w)."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Builder) -> None:
         super().__init__()
-        self.layers = nn.Sequential(*_context())
+        self.layers = nn.Sequential(*_context(norm))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 2048, h, w)."""
@@ -55,9 +63,9 @@ class LocalContext(nn.Module):
 class GlobalContext(nn.Module):
     """The pyramid on the map pooled to 9×9, and back: (N, 2048, h, w) → (N, 512, h, w)."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Builder) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.AdaptiveAvgPool2d(POOLED_SIZE), *_context())
+        self.features = nn.Sequential(nn.AdaptiveAvgPool2d(POOLED_SIZE), *_context(norm))
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 2048, h, w)."""
@@ -65,11 +73,11 @@ class GlobalContext(nn.Module):
 
 
 class MergeContext(nn.Module):
-    """3×3 conv, batch norm and ReLU on both contexts: (N, 1024, h, w) → (N, 256, h, w)."""
+    """3×3 conv, norm and ReLU on both contexts: (N, 1024, h, w) → (N, 256, h, w)."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Builder) -> None:
         super().__init__()
-        self.features = nn.Sequential(*_conv_bn_relu(2 * HEAD_WIDTH, MERGED_WIDTH, 3))
+        self.features = nn.Sequential(*_conv_norm_relu(2 * HEAD_WIDTH, MERGED_WIDTH, 3, norm))
 
     def forward(self, local_context: Tensor, global_context: Tensor) -> Tensor:
         """Both: (N, 512, h, w)."""
@@ -80,11 +88,11 @@ class MergeContext(nn.Module):
 class PyConvHead(nn.Module):
     """Local and global context of the last map, merged: (N, 2048, h, w) → (N, 256, h, w)."""
 
-    def __init__(self) -> None:
+    def __init__(self, norm: Builder) -> None:
         super().__init__()
-        self.local_context = LocalContext()
-        self.global_context = GlobalContext()
-        self.merge_context = MergeContext()
+        self.local_context = LocalContext(norm)
+        self.global_context = GlobalContext(norm)
+        self.merge_context = MergeContext(norm)
 
     def forward(self, x: Tensor) -> Tensor:
         """x: (N, 2048, h, w)."""
@@ -99,7 +107,9 @@ class PyConvSegNet(nn.Module):
     ``output_stride`` 8 dilates layers 3 and 4 by 2 and 4, 16 layer 4 by 2. ``aux`` adds a classifier on layer 3.
 
     H − 1 and W − 1 must be multiples of 8. In training with a target the forward gives the predicted classes, the
-    cross-entropy and that of the auxiliary classifier (None without one), ignoring the class ``ignore_index``.
+    loss and that of the auxiliary classifier (None without one), ignoring the class ``ignore_index``. ``criterion``:
+    cross_entropy, focal (Lin et al. 2017, equation 4, γ = 2), or a function of logits and classes, which then sees
+    every class. ``norm_layer``: batch, group, instance, layer, or what builds one from a width.
     """
 
     def __init__(
@@ -113,8 +123,12 @@ class PyConvSegNet(nn.Module):
         aux: bool = True,
         dropout: float = 0.1,
         ignore_index: int = 255,
+        norm_layer: Norm = "batch",
+        criterion: Criterion = "cross_entropy",
     ) -> None:
         super().__init__()
+        norm = norm_builder("PyConvSegNet", norm_layer)
+        self.criterion = _criterion(criterion, ignore_index)
         checks.positive("PyConvSegNet", "num_classes", num_classes)
         checks.positive("PyConvSegNet", "in_chans", in_chans)
         checks.probability("PyConvSegNet", "dropout", dropout)
@@ -122,22 +136,22 @@ class PyConvSegNet(nn.Module):
             raise ValueError(f"PyConvSegNet: output_stride must be 8 or 16, got {output_stride!r}")
         if zoom_factor not in (1, 2, 4, 8):
             raise ValueError(f"PyConvSegNet: zoom_factor must be 1, 2, 4 or 8, got {zoom_factor!r}")
-        self.in_chans, self.zoom_factor, self.ignore_index = in_chans, zoom_factor, ignore_index
+        self.in_chans, self.zoom_factor = in_chans, zoom_factor
         pooled = [nn.MaxPool2d(3, stride=2, padding=1)] if backbone == "resnet" else []
         self.layer0 = nn.Sequential(
             nn.Conv2d(in_chans, STEM_WIDTH, 7, stride=2, padding=3, bias=False),
-            nn.BatchNorm2d(STEM_WIDTH),
+            norm(STEM_WIDTH),
             nn.ReLU(inplace=True),
             *pooled,
         )
-        stages = _stages(backbone, layers, output_stride)
+        stages = _stages(backbone, layers, output_stride, norm)
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
-        self.pyconvhead = PyConvHead()
+        self.pyconvhead = PyConvHead(norm)
         self.cls = nn.Sequential(nn.Dropout2d(dropout), nn.Conv2d(MERGED_WIDTH, num_classes, 1))
         self.aux: nn.Sequential | None = None
         if aux:
             self.aux = nn.Sequential(
-                *_conv_bn_relu(WIDTHS[2], MERGED_WIDTH, 3),
+                *_conv_norm_relu(WIDTHS[2], MERGED_WIDTH, 3, norm),
                 nn.Dropout2d(dropout),
                 nn.Conv2d(MERGED_WIDTH, num_classes, 1),
             )
@@ -155,14 +169,32 @@ class PyConvSegNet(nn.Module):
         if not self.training or target is None:
             return logits
         goal = _sampled(target, size)
-        loss = F.cross_entropy(logits, goal, ignore_index=self.ignore_index)
+        loss = self.criterion(logits, goal)
         aux_loss = None
         if self.aux is not None:
-            aux_loss = F.cross_entropy(_resized(self.aux(middle), size), goal, ignore_index=self.ignore_index)
+            aux_loss = self.criterion(_resized(self.aux(middle), size), goal)
         return logits.argmax(1), loss, aux_loss
 
 
-def _stages(backbone: Backbone, layers: int, output_stride: int) -> list[nn.Sequential]:
+def _criterion(criterion: Criterion, ignore_index: int) -> Loss:
+    """The named loss, or a callable itself."""
+    if callable(criterion):
+        return criterion
+    losses: dict[str, Callable[..., Tensor]] = {"cross_entropy": F.cross_entropy, "focal": _focal}
+    if criterion not in losses:
+        names = ", ".join(losses)
+        raise ValueError(f"PyConvSegNet: criterion must be one of {names}, or a function, got {criterion!r}")
+    return functools.partial(losses[criterion], ignore_index=ignore_index)
+
+
+def _focal(logits: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """Mean of −(1 − p)² log p over the pixels that count, p what softmax gives the true class."""
+    surprise = F.cross_entropy(logits, target, ignore_index=ignore_index, reduction="none")
+    weighed = (1 - torch.exp(-surprise)) ** 2 * surprise
+    return weighed.sum() / (target != ignore_index).sum()
+
+
+def _stages(backbone: Backbone, layers: int, output_stride: int, norm: Builder) -> list[nn.Sequential]:
     if layers not in BOTTLENECK_DEPTHS:
         raise ValueError(f"PyConvSegNet: layers must be 50, 101 or 152, got {layers!r}")
     late_strides, late_dilations = _REACH[output_stride]
@@ -172,23 +204,26 @@ def _stages(backbone: Backbone, layers: int, output_stride: int) -> list[nn.Sequ
     if backbone == "resnet":
         strides = (1, 2, *late_strides)
         return [
-            _resnet_stage(index, before[index], depths[index], strides[index], dilations[index]) for index in range(4)
+            _resnet_stage(index, before[index], depths[index], strides[index], dilations[index], norm)
+            for index in range(4)
         ]
     families = {"pyconvresnet": PYCONV, "pyconvhgresnet": PYCONV_HG}
     if backbone not in families:
         raise ValueError(f"PyConvSegNet: backbone must be resnet, pyconvresnet or pyconvhgresnet, got {backbone!r}")
     strides = (2, 2, *late_strides)
     return [
-        bottleneck_stage(families[backbone], index, before[index], depths[index], strides[index], dilations[index])
+        bottleneck_stage(
+            families[backbone], index, before[index], depths[index], strides[index], dilations[index], norm
+        )
         for index in range(4)
     ]
 
 
-def _resnet_stage(index: int, in_channels: int, depth: int, stride: int, dilation: int) -> nn.Sequential:
+def _resnet_stage(index: int, in_channels: int, depth: int, stride: int, dilation: int, norm: Builder) -> nn.Sequential:
     width = WIDTHS[index]
     planes = width // Bottleneck.expansion
-    first = Bottleneck(in_channels, planes, stride, dilation)
-    return nn.Sequential(first, *(Bottleneck(width, planes, 1, dilation) for _ in range(depth - 1)))
+    first = Bottleneck(in_channels, planes, stride, dilation, norm)
+    return nn.Sequential(first, *(Bottleneck(width, planes, 1, dilation, norm) for _ in range(depth - 1)))
 
 
 def _zoomed(size: int, zoom_factor: int) -> int:
@@ -222,6 +257,8 @@ class _Factory(Protocol):
         zoom_factor: int = 8,
         aux: bool = True,
         dropout: float = 0.1,
+        norm_layer: Norm = "batch",
+        criterion: Criterion = "cross_entropy",
     ) -> PyConvSegNet: ...
 
 
@@ -233,8 +270,21 @@ def _variant(backbone: Backbone, layers: int) -> _Factory:
         zoom_factor: int = 8,
         aux: bool = True,
         dropout: float = 0.1,
+        norm_layer: Norm = "batch",
+        criterion: Criterion = "cross_entropy",
     ) -> PyConvSegNet:
-        return PyConvSegNet(backbone, layers, num_classes, in_chans, output_stride, zoom_factor, aux, dropout)
+        return PyConvSegNet(
+            backbone,
+            layers,
+            num_classes,
+            in_chans,
+            output_stride,
+            zoom_factor,
+            aux,
+            dropout,
+            norm_layer=norm_layer,
+            criterion=criterion,
+        )
 
     build.__name__ = build.__qualname__ = f"pyconvsegnet_{backbone}{layers}"
     build.__doc__ = f"PyConvSegNet on {backbone}-{layers}; height and width less one must be multiples of 8."
