@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from convblocks.baselines import Bottleneck, ConvBNReLU, ConvNeXtBlock, DepthwiseSeparable
     from convblocks.conv2former import Conv2FormerBlock
     from convblocks.deform import DeformableConv
+    from convblocks.deformable import DCNv2, DCNv3, DCNv4, LDConv, SnakeConv
     from convblocks.drconv import DRConv, DRConvExperts
     from convblocks.dynamic import CondConv, DynamicConv, Involution, ODConv
     from convblocks.large_kernel import CAA, LKA, LSK, LSKA, PKI, InceptionDWConv
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
     from convblocks.wavelets import HaarDownsampling, SPDConv, WTConv
 
 _HOME = {
+    "DCNv2": "deformable",
+    "DCNv3": "deformable",
+    "DCNv4": "deformable",
+    "SnakeConv": "deformable",
+    "LDConv": "deformable",
     "LKA": "large_kernel",
     "LSKA": "large_kernel",
     "LSK": "large_kernel",
@@ -105,6 +111,9 @@ __all__ = [
     "ConvNeXtBlock",
     "CoordAtt",
     "CoordConv",
+    "DCNv2",
+    "DCNv3",
+    "DCNv4",
     "DRConv",
     "DRConvExperts",
     "DeformableConv",
@@ -118,6 +127,7 @@ __all__ = [
     "HaarDownsampling",
     "InceptionDWConv",
     "Involution",
+    "LDConv",
     "LayerNorm2d",
     "MixConv",
     "ODConv",
@@ -137,6 +147,7 @@ __all__ = [
     "SCConv",
     "SPDConv",
     "SimAM",
+    "SnakeConv",
     "StarBlock",
     "UniConvNetBlock",
     "WTConv",

@@ -124,6 +124,28 @@ _PAPERS: dict[str, tuple[str, str, int]] = {
         "",
         2023,
     ),
+    "dcnv2": ("Deformable ConvNets v2: More Deformable, Better Results (CVPR 2019)", "1811.11168", 2019),
+    "internimage": (
+        "InternImage: Exploring Large-Scale Vision Foundation Models with Deformable Convolutions (CVPR 2023)",
+        "2211.05778",
+        2023,
+    ),
+    "dcnv4": (
+        "Efficient Deformable ConvNets: Rethinking Dynamic and Sparse Operator for Vision Applications (CVPR 2024)",
+        "2401.06197",
+        2024,
+    ),
+    "dscnet": (
+        "Dynamic Snake Convolution based on Topological Geometric Constraints for Tubular Structure Segmentation "
+        "(ICCV 2023)",
+        "2307.08388",
+        2023,
+    ),
+    "ldconv": (
+        "LDConv: Linear deformable convolution for improving convolutional neural networks (IVC 2024)",
+        "2311.11587",
+        2024,
+    ),
     "wtconv": ("Wavelet Convolutions for Large Receptive Fields (ECCV 2024)", "2407.05848", 2024),
 }
 
@@ -193,6 +215,13 @@ _BLOCKS: dict[str, list[tuple[str, str, str, str]]] = {
         ("CondConv", "dynamic:CondConv", "condconv", "kernel mixed from experts by sigmoid routing"),
         ("DynamicConv", "dynamic:DynamicConv", "dynamicconv", "kernel mixed from experts by softmax attention"),
         ("ODConv", "dynamic:ODConv", "odconv", "kernel scaled along taps, input, output and experts"),
+    ],
+    "deformable": [
+        ("DCNv2", "deformable:DCNv2", "dcnv2", "conv whose taps are moved by offsets and weighed by masks"),
+        ("DCNv3", "deformable:DCNv3", "internimage", "depthwise moved taps in groups, masks normalised by softmax"),
+        ("DCNv4", "deformable:DCNv4", "dcnv4", "depthwise moved taps in groups, masks unbounded"),
+        ("SnakeConv", "deformable:SnakeConv", "dscnet", "a row or column of taps that bends and stays connected"),
+        ("LDConv", "deformable:LDConv", "ldconv", "any number of moved taps, at a cost linear in it"),
     ],
     "multi-scale": [
         ("PyConv", "factories:pyconv", "pyconv", "pyramid of kernel sizes, each with its own groups, concatenated"),
