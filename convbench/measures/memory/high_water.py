@@ -13,15 +13,17 @@ from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import torch  # here, so that a process that has imported this job is ready for its target
 
 from convbench.case import Case
 from convbench.errors import MeasurementError
+from convbench.execution.tensors import tensors_in
+from convbench.target.blueprint import Subject
+from convbench.target.packed import Packed, pack
 from convbench.workers.environment import timing_environment
 from convbench.workers.process import Worker
-
-if TYPE_CHECKING:
-    from convbench.target.blueprint import Subject
 
 _JOB = "convbench.measures.memory.high_water:run"
 _TIMEOUT_S = 600.0
@@ -60,8 +62,6 @@ def high_water_growth(subject: Subject, worker: Worker | None = None) -> int:
     worker: of `start_high_water`; unless given, one is started.
     Raises ConvbenchError where that cannot be measured, and says why.
     """
-    from convbench.target.packed import pack
-
     require_marks()
     with (
         nullcontext(worker) if worker else start_high_water(subject.case.threads) as fresh,
@@ -79,8 +79,6 @@ def fingerprint(subject: Subject) -> str:
 
     A process that builds another subject from the same case, such as a module that the caller changed, is found out.
     """
-    from convbench.execution.tensors import tensors_in
-
     state = [(name, list(value.shape), str(value.dtype)) for name, value in _state(subject).items()]
     inputs = [(list(tensor.shape), str(tensor.dtype)) for tensor in tensors_in((subject.args, dict(subject.kwargs)))]
     return hashlib.sha256(json.dumps([state, inputs]).encode()).hexdigest()
@@ -101,10 +99,6 @@ def run(request: Mapping[str, Any], _send: Callable[[Mapping[str, Any]], None]) 
 
     Raises MeasurementError when the case builds another subject than the one it was sent for.
     """
-    import torch
-
-    from convbench.target.packed import Packed
-
     packed = Packed.from_json(request["packed"])
     _no_huge_pages()
     torch.set_num_threads(packed.case.threads)
