@@ -193,6 +193,6 @@ def test_the_exit_code_of_a_latency_check_is_what_its_verdict_says(baseline: Pat
     write_block(folder, repeats=8)
     done = convbench(folder, "check", "t.csv", "--measure", "latency", "--max-time", "0.2", "--fail-slower", "50%")
     assert "reference" in done.stdout
-    assert "mine.py:Mine dim 8" in done.stdout
+    assert "mine.py:Mine@dim=8" in done.stdout
     said = "slower than in the baseline by more than 50%: mine.py:Mine" in done.stderr
     assert done.returncode == (1 if said else 0), done.stdout + done.stderr
