@@ -114,6 +114,13 @@ class MixConv(nn.Module):
         )
 
 
+def _places(length: int, like: Tensor) -> Tensor:
+    """−1 to 1 in equal steps; torch.linspace would bind what is exported to one length."""
+    exact = torch.promote_types(like.dtype, torch.float32)
+    places = torch.arange(length, dtype=exact, device=like.device) * (2 / max(length - 1, 1)) - 1
+    return places.to(like.dtype)
+
+
 class CoordConv(nn.Module):
     """A conv that is told where it is: (N, C, H, W) → (N, O, Ho, Wo).
 
@@ -136,8 +143,7 @@ class CoordConv(nn.Module):
         """x: (N, C, H, W)."""
         checks.feature_map("CoordConv", self.dim, x.shape)
         batch, _, height, width = x.shape
-        rows = torch.linspace(-1, 1, height, dtype=x.dtype, device=x.device)[:, None].expand(height, width)
-        columns = torch.linspace(-1, 1, width, dtype=x.dtype, device=x.device).expand(height, width)
+        rows, columns = _places(height, x)[:, None].expand(height, width), _places(width, x).expand(height, width)
         places = [rows, columns, *([torch.hypot(rows, columns)] if self.radius else [])]
         y: Tensor = self.conv(torch.cat((x, torch.stack(places).expand(batch, -1, -1, -1)), dim=1))
         return y
