@@ -132,7 +132,7 @@ compare MRFA --tree
 compare MRFA --strictt
 compare MRFA --input-grad --no-input-gradd
 compare MRFA --json -o -
-compare MRFA --threads 1 --threads 2
+compare MRFA --threads 1 --threads x
 plug
 plug MRFA
 plug MFRA --into timm:resnet18

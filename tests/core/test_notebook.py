@@ -31,6 +31,6 @@ def test_a_notebook_measures_a_class_of_its_own_cells() -> None:
     NotebookClient(notebook, timeout=300, kernel_name="python3").execute()
     table, macs, picture = (cell["outputs"][-1]["data"] for cell in notebook.cells)
     assert table["text/html"].count("<td>Mine</td>") == 2
-    assert [line.split()[0] for line in table["text/plain"].splitlines()] == ["Target", "Mine", "Mine", "Conv3x3"]
+    assert [line.split()[0] for line in table["text/plain"].splitlines()[:4]] == ["Target", "Mine", "Mine", "Conv3x3"]
     assert macs["text/plain"] == str(8 * 8 * 16)
     assert "image/png" in picture

@@ -30,7 +30,9 @@ def test_instances_classes_and_references_are_compared_side_by_side() -> None:
     assert found["target"].tolist() == ["Pointwise", "Conv3x3", "Pointwise"]
     assert found["input_shape"].tolist() == ["1x8x4x4"] * 3
     assert isinstance(found.to_frame(), pd.DataFrame)
-    assert [line.split()[0] for line in repr(found).splitlines()] == ["Target", "Pointwise", "Conv3x3", "Pointwise"]
+    *rows, conditions = repr(found).splitlines()
+    assert [line.split()[0] for line in rows] == ["Target", "Pointwise", "Conv3x3", "Pointwise"]
+    assert conditions.startswith("Kind: block; Input: 1x8x4x4; Device: cpu;")
     assert "<td>Conv3x3</td>" in found._repr_html_()
     assert len(found.plot().axes) == 2  # parameters and MACs; nothing else was measured
     assert isinstance(found[["target", "macs"]], pd.DataFrame)

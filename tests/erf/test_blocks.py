@@ -9,12 +9,20 @@ import pytest
 from torch import nn
 
 from convbench.case import Case
+from convbench.errors import EmptyMapError
 from convbench.measures.erf import Erf, ErfSettings, measure_erf
 from convbench.registry import select
 from convbench.target.blueprint import blueprint
 
-BLOCKS = [entry.name for entry in select(kind="block")]
-WHOLE_IMAGE = {"DRConv", "DRConvExperts", "UniConvNetBlock"}
+SILENT = "DCNv4"  # its modulation is unbounded and begins at zero, and so does its output
+BLOCKS = [entry.name for entry in select(kind="block") if entry.name != SILENT]
+POOLED = {
+    *("DRConv", "DRConvExperts", "UniConvNetBlock", "CondConv", "DynamicConv", "ODConv", "FocalModulation", "SCConv"),
+    *("SE", "ECA", "CBAM", "CoordAtt", "SimAM", "EMA"),
+}
+DEFORMED = {"DCNv2", "DCNv3", "SnakeConv", "LDConv"}
+NOT_ON_BOXES = {"Involution", "CoordConv", "SPDConv"}  # local, but written with operators that boxes do not follow
+WHOLE_IMAGE = POOLED | DEFORMED | NOT_ON_BOXES
 
 
 def builder(name: str) -> Callable[[int], nn.Module]:
@@ -39,6 +47,11 @@ def test_a_registered_block_is_measured_on_boxes_as_on_the_whole_map(name: str, 
 
     boxes, whole = measured("auto"), measured("full")
     assert np.abs(boxes - whole).max() <= 3e-15 * whole.max()
+
+
+def test_a_block_that_begins_at_zero_is_said_to() -> None:
+    with pytest.raises(EmptyMapError, match=r"all zero: offset_mask\.weight"):
+        measure_erf(builder(SILENT), (1, 32, 24, 24), ErfSettings(samples=2, seeds=2, bootstrap=0))
 
 
 FIELDS = {"MRFA": 25, "PyConv": 9, "RefConv": 3, "ConvNeXt": 7, "Bottleneck": 3, "Conv3x3": 3, "DepthwiseSeparable": 3}
