@@ -230,7 +230,9 @@ def verdict(log_ratio: Interval, margin: float, adjusted_p: float, confidence: f
     return "faster" if found == "below" else "slower" if found == "above" else found
 
 
-def stated(verdict: Verdict, margin: float) -> str:
-    """A verdict with its margin: ``same within 1%``, ``slower by over 1%``."""
+def stated(verdict: Verdict, margin: float | None) -> str:
+    """A verdict with its margin, where it is known: ``same within 1%``, ``slower by over 1%``."""
+    if margin is None:
+        return verdict
     joined = {"same": "within", "unclear": "at"}.get(verdict, "by over")
     return f"{verdict} {joined} {100 * margin:.3g}%"

@@ -119,7 +119,7 @@ def _cell(name: str, value: Any, row: Mapping[str, Any], show: Callable[[Any], s
         shown = mark(row["latency_noise"]) + shown
         if low is not None and high is not None:
             title = f"{title}{unit}, 95% [{significant(low)}, {significant(high)}]"
-    if name in ("verdict", "device_verdict") and row["margin"] is not None:
+    if name in ("verdict", "device_verdict"):
         shown, title = stated(value, row["margin"]), row["verdict_reason"] or ""
     if name in ("macs", "flops") and row["uncounted"]:
         shown, title = f"≥ {shown}", f"at least {title}: {row['uncounted']} not counted"
