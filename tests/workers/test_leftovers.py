@@ -34,7 +34,9 @@ ENDS = {
 def command(how: str, mark: str) -> subprocess.Popen[str]:
     """A process that has a worker do what ``how`` says, once it is being done."""
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(HERE), *sys.path]), "MARK": mark}
-    code = f"import sys\nHOW = {how!r}\ntry:\n    exec({ASKS!r})\nexcept KeyboardInterrupt:\n    sys.exit(130)"
+    heard = "signal.signal(signal.SIGHUP, signal.SIG_DFL)"  # under nohup it would rightly be ignored
+    asks = f"try:\n    exec({ASKS!r})\nexcept KeyboardInterrupt:\n    sys.exit(130)"
+    code = f"import signal, sys\n{heard}\nHOW = {how!r}\n{asks}"
     started = subprocess.Popen(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, text=True, start_new_session=True
     )
