@@ -93,6 +93,13 @@ def looked_over(ask: Ask, cases: Sequence[Case]) -> list[Target]:
     return found
 
 
+def value_for(target: Target, ask: Ask, job: Mapping[str, Any]) -> Any:
+    """What a job finds of one target that was looked over. Raises what `value_of` does, also where that had failed."""
+    if target.failure is not None:
+        raise error_of(target.failure)
+    return value_of(ask({**job, "packed": Packed(target.case).to_json()}))
+
+
 def surroundings(ask: Ask, since: Moment | None) -> Mapping[str, Any]:
     """The environment record, as a worker finds it; empty, with a warning, where it cannot."""
     answer = ask({"do": "convbench.environment:describe", "since": None if since is None else asdict(since)})

@@ -12,7 +12,7 @@ import typer
 
 from convbench.case import Case
 from convbench.cli.app import app
-from convbench.cli.asking import Ask, Target, asking, error_of, looked_over, save_table, surroundings
+from convbench.cli.asking import Ask, Target, asking, looked_over, save_table, surroundings, value_for
 from convbench.cli.command import Commands
 from convbench.cli.console import fail, note, print_footnote, print_table, warn
 from convbench.cli.measuring import command, start
@@ -222,14 +222,8 @@ def layers(
     with asking(timeout) as (ask, tell):
         (wanted,) = looked_over(ask, [case])
         tell(f"{wanted.name}: propagating")
-        job = {"do": "convbench.measures.erf.layers:run", "packed": Packed(case).to_json()}
-        failure = wanted.failure
-        if failure is None:
-            answer = ask(job)
-            failure = answer.failure
-        if failure is not None:
-            raise error_of(failure)
-        rows = layer_rows(answer.value["layers"])
+        found = value_for(wanted, ask, {"do": "convbench.measures.erf.layers:run"})
+        rows = layer_rows(found["layers"])
         saved = save_table(paths, "layers", rows, ask, since)
     table, left_out = layers_table(rows, every)
     print_table(table)
@@ -270,17 +264,10 @@ def regions(
     with asking(timeout) as (ask, tell):
         (wanted,) = looked_over(ask, [case])
         tell(f"{wanted.name}: drawing")
-        job = {"do": "convbench.measures.erf.regions:run", "packed": Packed(case).to_json()}
-        failure = wanted.failure
-        if failure is None:
-            answer = ask(job | {"layer": layer, "inputs": inputs, "samples": samples})
-            failure = answer.failure
-        if failure is not None:
-            raise error_of(failure)
-    maps = [decode(RegionMap, item) for item in answer.value["maps"]]
-    title = (
-        f"{wanted.name}, {layer}: the largest of {maps[0].channels} channels at each pixel; {answer.value['inputs']}"
-    )
+        job = {"do": "convbench.measures.erf.regions:run", "layer": layer, "inputs": inputs, "samples": samples}
+        found = value_for(wanted, ask, job)
+    maps = [decode(RegionMap, item) for item in found["maps"]]
+    title = f"{wanted.name}, {layer}: the largest of {maps[0].channels} channels at each pixel; {found['inputs']}"
     figure = draw_regions([(item.image, item.regions) for item in maps], maps[0].channels, title, width)
     contents = {path: regions_picture(figure, path.suffix[1:].lower()) for path in paths}
     raise typer.Exit(save_contents(contents, as_data=True))
